@@ -1,0 +1,54 @@
+// TLS 1.3 contexts and handshakes (RFC 8446). One server context for all connections; it can be given
+// a new certificate while in use.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/result.h"
+#include "common/time.h"
+#include "net/async.h"
+#include "net/transport.h"
+
+namespace everspan::net {
+
+struct TlsServerOptions {
+  std::string certificate_chain_pem;  // Leaf first, root last (enrolment pins the root).
+  std::string private_key_pem;
+  std::vector<std::string> alpn;      // In order of preference; a client that offers none: allowed.
+};
+struct TlsClientOptions {
+  std::string ca_pem;                 // Trusted roots; or
+  std::string ca_sha256;              // hex SHA-256 of the DER of a root that the server must send.
+  std::string alpn;                   // Required if not empty.
+};
+
+class TlsContext {
+ public:
+  static Result<TlsContext> server(const TlsServerOptions& options);
+  static Result<TlsContext> client(const TlsClientOptions& options);
+  TlsContext(TlsContext&&) noexcept;
+  TlsContext& operator=(TlsContext&&) noexcept;
+  ~TlsContext();
+
+  struct State;
+  [[nodiscard]] const State& state() const { return *state_; }
+
+ private:
+  explicit TlsContext(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;
+};
+
+// The descriptor is a connected TCP socket; TCP_NODELAY is set. Codes: tls_handshake, tls_certificate,
+// timeout, cut.
+[[nodiscard]] Task<Result<std::unique_ptr<Transport>>> tls_accept(const TlsContext& context, Fd tcp,
+                                                                  Instant deadline);
+// Connects, then shakes hands; the certificate must name `server_name` (name or IP address).
+[[nodiscard]] Task<Result<std::unique_ptr<Transport>>> tls_connect(const TlsContext& context,
+                                                                   Address to,
+                                                                   std::string server_name,
+                                                                   Instant deadline);
+// Root certificate (PEM) that the server of a context with `ca_sha256` sent and that matched.
+[[nodiscard]] std::string peer_root_pem(const Transport& tls);
+
+}  // namespace everspan::net
