@@ -70,8 +70,8 @@ function(_everspan_library name folder deps suffix externals)
   target_link_libraries(everspan_${name} PUBLIC ${links} ${externals})
 
   # Link test: every object, with the declared dependencies only.
-  file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/link_main.cc CONTENT "int main() { return 0; }\n")
-  add_executable(link_test_${name} EXCLUDE_FROM_ALL ${CMAKE_CURRENT_BINARY_DIR}/link_main.cc)
+  file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/link_main_${name}.cc CONTENT "int main() { return 0; }\n")
+  add_executable(link_test_${name} EXCLUDE_FROM_ALL ${CMAKE_CURRENT_BINARY_DIR}/link_main_${name}.cc)
   set_target_properties(link_test_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/link_tests)
   target_link_libraries(link_test_${name} PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,everspan_${name}>")
   set_property(GLOBAL APPEND PROPERTY everspan_link_tests link_test_${name})
