@@ -1,0 +1,178 @@
+// The log of one node: what is settled here is settled (DESIGN section 3, frozen format in
+// core/log_format.h and docs/decisions/2026-11-23-log-format.md).
+//
+// An entry is *appended* (fsynced here, later also on the backup), then *committed*: folded into
+// `current` and acknowledged. Readers see committed state only. With one node both happen in one
+// SQLite transaction; the pair puts the backup's fsync between them.
+//
+// Exactly one process writes: LogWriter, fenced by the generation that base granted. Any process
+// reads: LogReader, which cannot hold up the writer.
+#pragma once
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/ids.h"
+#include "common/result.h"
+#include "common/time.h"
+#include "store/core/log_format.h"
+
+namespace everspan::store {
+
+struct Record {
+  std::string key;
+  std::string bytes;
+  Revision revision;  // Of the entry that last wrote it: its ETag.
+};
+
+// An operation with what must hold for the transaction to run.
+struct Write {
+  Operation operation;
+  std::optional<Revision> expected;  // The record's revision; {0}: must not exist; none: whatever.
+
+  static Write put(std::string kind, std::string key, std::string bytes,
+                   std::optional<Revision> expected = std::nullopt);
+  static Write erase(std::string kind, std::string key,
+                     std::optional<Revision> expected = std::nullopt);
+};
+
+// All or nothing. 1..64 writes, each (kind, key) once.
+struct Transaction {
+  std::vector<Write> writes;
+  RequestId request_id;             // Zero: not repeatable. Else: runs once in 24 hours.
+  std::uint32_t flags = 0;          // kFlagRequired
+  std::uint32_t feature_level = 1;  // The site's stored level that these forms belong to.
+};
+
+struct Outcome {
+  Revision revision;
+  LineageId lineage;
+  Epoch epoch;
+  std::vector<NodeId> stores;  // The nodes that fsynced it.
+  bool repeated = false;       // This request id had run before: the first outcome.
+};
+
+// What the log says about itself, in one consistent state.
+struct LogMeta {
+  NodeId node_id;
+  LineageId lineage;
+  Epoch epoch;
+  Generation generation;  // Of the last process that became writer.
+  LogHead head;           // Last appended.
+  Revision committed;     // Folded and visible; <= head.revision.
+  LogHead base;           // The chain starts after this; older entries were compacted.
+};
+
+struct NewSite {
+  LineageId lineage;
+  Epoch epoch{1};
+};
+
+class LogWriter {
+ public:
+  struct Options {
+    std::string path;                 // .../log.db
+    NodeId node_id;                   // Must be the log's own.
+    std::optional<NewSite> new_site;  // Makes the log when there is none; else not_found.
+    std::function<WallTime()> now;    // Required. Called on the writer's thread.
+    std::function<void(Revision)>
+        head_moved;  // On the writer's thread after each commit. Must not wait.
+    // After an I/O error nobody knows what is on the disk: the default ends the process with
+    // kLogFatalExit. When a test's hook returns, the writer answers log_failed for good.
+    std::function<void(const Error&)> on_fatal;
+    std::chrono::milliseconds lock_wait{5000};  // For another process's lock, in become_writer().
+    std::string vfs;                            // For fault injection.
+  };
+  static constexpr int kLogFatalExit = 71;
+  using Done = std::function<void(Result<Outcome>)>;
+  using Released = std::function<void(Result<LogHead>)>;
+
+  // Checks the file and its chain; changes nothing in an existing log. Any process may do this
+  // while another one writes, so that become_writer() has little left to do.
+  static Result<std::unique_ptr<LogWriter>> open(Options options);
+  ~LogWriter();  // Finishes the batch under way; what is still queued gets `stopped`.
+
+  // Only with a generation that base granted to this process. Raises it in the log (fsynced) and
+  // starts the writer's thread. Refuses with generation_not_higher, db_busy (another process holds
+  // the lock). May be called again with a higher one after release() or `superseded`.
+  [[nodiscard]] Result<void> become_writer(Generation generation);
+
+  // From any thread. `done` is called exactly once, on the writer's thread or at once on this one
+  // when refused; it must not wait. Codes: bad_transaction, too_large, conflict, disk_full,
+  // slow_down (queue full), not_writer, superseded, released, stopped, log_failed.
+  void submit(Transaction transaction, Done done);
+  [[nodiscard]] Result<Outcome> submit_and_wait(Transaction transaction);  // Blocks.
+
+  // Everything submitted before is finished, everything after is refused with `released`. Then
+  // `released` gets the last point of history. Also fine when this process never was the writer.
+  void release(Released released);
+  [[nodiscard]] Result<LogHead> release_and_wait();
+
+  [[nodiscard]] bool is_writer() const;  // From any thread.
+
+ private:
+  class Worker;
+  explicit LogWriter(std::unique_ptr<Worker> worker);
+  std::unique_ptr<Worker> worker_;
+};
+
+// Committed state and history, over a read-only connection of its own. From any thread; calls take
+// turns. Each call sees one consistent state. A log that was copied to a new file is followed
+// there.
+class LogReader {
+ public:
+  static Result<std::unique_ptr<LogReader>> open(const std::string& path);
+  ~LogReader();
+
+  [[nodiscard]] Result<std::optional<Record>> get(std::string_view kind, std::string_view key);
+  // In order of key; `prefix` of the key.
+  [[nodiscard]] Result<std::vector<Record>> list(std::string_view kind,
+                                                 std::string_view prefix = {});
+  struct Entries {
+    std::vector<LogEntry> entries;
+    LogHead last;        // Of the last one in `entries`, or `after` when there is none.
+    Revision committed;  // As of this state.
+  };
+  // Committed entries after `after`. `expected_hash`, if given, is the chain hash at `after`:
+  // fails with compacted (gone), diverged (another history).
+  [[nodiscard]] Result<Entries> entries(Revision after, std::size_t limit,
+                                        const std::optional<Sha256>& expected_hash = std::nullopt);
+  // Every record of `current`, and where history stood: one consistent state. Large: streams.
+  using Visit = std::function<Result<void>(std::string_view kind, const Record&)>;
+  [[nodiscard]] Result<LogHead> visit_current(const Visit& visit);
+  [[nodiscard]] Result<LogHead> head();  // Committed.
+  [[nodiscard]] Result<LogMeta> meta();
+  // The outcome of a request, as long as it is kept.
+  [[nodiscard]] Result<std::optional<Outcome>> outcome(const RequestId& id);
+
+  // The whole chain against its hashes, and the file's own structure.
+  [[nodiscard]] Result<LogHead> verify();
+  [[nodiscard]] Result<void> backup_to(const std::string& path);
+
+ private:
+  struct State;
+  explicit LogReader(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// A descriptor that becomes readable when some process's writer committed (a hint: it may come
+// twice or for nothing, never too early). Costs the writer one small write that nobody waits for.
+class HeadWatch {
+ public:
+  static Result<HeadWatch> open(const std::string& log_path);
+  HeadWatch(HeadWatch&& other) noexcept;
+  HeadWatch& operator=(HeadWatch&&) = delete;
+  ~HeadWatch();
+  [[nodiscard]] int fd() const { return fd_; }
+  void drain();  // Call when readable, before reading the log.
+
+ private:
+  explicit HeadWatch(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+}  // namespace everspan::store
