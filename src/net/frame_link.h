@@ -56,7 +56,8 @@ class FrameLink {
   [[nodiscard]] std::size_t pending_bytes() const;
   [[nodiscard]] bool above_high_water() const { return pending_bytes() > kHighWater; }
   [[nodiscard]] Transport& transport();
-  // Takes the transport out, with bytes read but not yet given as frames (to move a link to another thread).
+  // Takes the transport out, with bytes read but not yet given as frames (to move a link to another
+  // thread). Only with pending_bytes() == 0. on_closed is not called.
   [[nodiscard]] std::unique_ptr<Transport> release(std::string& early);
 
  private:

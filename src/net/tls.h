@@ -1,6 +1,7 @@
 // TLS 1.3 contexts and handshakes (RFC 8446). One server context for all connections; it can be given
 // a new certificate while in use.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,21 +13,29 @@
 
 namespace everspan::net {
 
+// AES-GCM's limit for one key is 2^24.5 records (RFC 8446 part 5.5); we change keys well before.
+inline constexpr std::uint64_t kRecordsPerKey = 1ULL << 23;
+
 struct TlsServerOptions {
   std::string certificate_chain_pem;  // Leaf first, root last (enrolment pins the root).
   std::string private_key_pem;
   std::vector<std::string> alpn;      // In order of preference; a client that offers none: allowed.
+  std::uint64_t records_per_key = kRecordsPerKey;
 };
 struct TlsClientOptions {
   std::string ca_pem;                 // Trusted roots; or
   std::string ca_sha256;              // hex SHA-256 of the DER of a root that the server must send.
   std::string alpn;                   // Required if not empty.
+  std::uint64_t records_per_key = kRecordsPerKey;
 };
 
 class TlsContext {
  public:
   static Result<TlsContext> server(const TlsServerOptions& options);
   static Result<TlsContext> client(const TlsClientOptions& options);
+  // New connections get the new certificate; those that are open keep theirs. Any thread. On an
+  // error the old certificate stays.
+  Result<void> replace_certificate(const TlsServerOptions& options);
   TlsContext(TlsContext&&) noexcept;
   TlsContext& operator=(TlsContext&&) noexcept;
   ~TlsContext();

@@ -19,7 +19,8 @@
 namespace everspan::net {
 
 enum class IoState : std::uint8_t {
-  done,        // `bytes` moved (more than 0, or an empty request)
+  done,        // `bytes` moved (more than 0, or an empty request). A read that moved fewer than asked
+               // has emptied the descriptor: wait until it is readable
   want_read,   // wait until the descriptor is readable, then call again
   want_write,  // wait until it is writable
   eof,         // the peer closed in order (close_notify)
@@ -40,6 +41,9 @@ class Transport {
   // True if read() may return bytes without the descriptor being readable.
   [[nodiscard]] virtual bool has_buffered() const = 0;
   virtual void close() = 0;  // Sends close_notify if it can without waiting, then close(2).
+  // Says that nothing more will be written (close_notify) and stays open for reading. False: there
+  // is no such word here, or it could not be sent now.
+  virtual bool send_close() { return false; }
   [[nodiscard]] virtual int fd() const = 0;
   [[nodiscard]] virtual const Error& error() const = 0;
 
