@@ -1,14 +1,15 @@
-// A link of `everspan/1` frames over a Transport, driven by readiness: the data path of relay, agent,
-// session-host and console. No coroutine per frame, no copy of a payload before it leaves, one gathered write a wakeup.
+// A link of `everspan/1` frames over a Transport, driven by readiness: the data path of relay,
+// agent, session-host and console. No coroutine per frame, no copy of a payload before it leaves,
+// one gathered write a wakeup.
 //
 // Reading: when the descriptor is readable, bytes are read into a large buffer that all links of a
 // thread share, and each whole frame is handed to the Handler as views into it; only the rest of a
-// cut frame is kept per link. Writing: frames are appended to one output buffer and leave at the end
-// of the wakeup (or at flush()); what the socket does not take waits.
+// cut frame is kept per link. Writing: frames are appended to one output buffer and leave at the
+// end of the wakeup (or at flush()); what the socket does not take waits.
 //
-// One executor per link, all calls on it. The Handler outlives the link or calls close() first. After
-// on_closed() (exactly once) nothing else is called. A handler may close or destroy the link from
-// inside a callback.
+// One executor per link, all calls on it. The Handler outlives the link or calls close() first.
+// After on_closed() (exactly once) nothing else is called. A handler may close or destroy the link
+// from inside a callback.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -31,14 +32,16 @@ class FrameLink {
     // forwarding unchanged.
     virtual void on_frame(const wire::Frame& frame, std::string_view raw) = 0;
     virtual void on_read_batch_end() {}  // All frames of one wakeup were given.
-    virtual void on_writable() {}        // Pending output fell below kLowWater after being above kHighWater.
+    virtual void on_writable() {
+    }  // Pending output fell below kLowWater after being above kHighWater.
     virtual void on_closed(const Error& why) = 0;  // code "closed": orderly
   };
 
   static constexpr std::size_t kHighWater = 512 * 1024;
   static constexpr std::size_t kLowWater = 128 * 1024;
 
-  // `early`: bytes that were read already behind a hello. Takes frames of at most `frame_bytes_max`.
+  // `early`: bytes that were read already behind a hello. Takes frames of at most
+  // `frame_bytes_max`.
   FrameLink(Executor executor, std::unique_ptr<Transport> transport, Handler& handler,
             std::string early = {});
   FrameLink(const FrameLink&) = delete;
@@ -51,7 +54,7 @@ class FrameLink {
   void flush();
   void pause_reading();
   void resume_reading();
-  void close();                 // Now; on_closed is not called.
+  void close();                              // Now; on_closed is not called.
   void close_after_flush(Duration at_most);  // Refuse politely; then on_closed("closed").
   [[nodiscard]] std::size_t pending_bytes() const;
   [[nodiscard]] bool above_high_water() const { return pending_bytes() > kHighWater; }

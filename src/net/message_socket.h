@@ -1,5 +1,5 @@
-// Whole messages with descriptors attached, between processes of one machine (base and site, old and
-// new site, agent and session-host): SOCK_SEQPACKET, SCM_RIGHTS (unix(7)).
+// Whole messages with descriptors attached, between processes of one machine (base and site, old
+// and new site, agent and session-host): SOCK_SEQPACKET, SCM_RIGHTS (unix(7)).
 #pragma once
 #include <string>
 #include <utility>

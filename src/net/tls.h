@@ -1,5 +1,5 @@
-// TLS 1.3 contexts and handshakes (RFC 8446). One server context for all connections; it can be given
-// a new certificate while in use.
+// TLS 1.3 contexts and handshakes (RFC 8446). One server context for all connections; it can be
+// given a new certificate while in use.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -19,13 +19,13 @@ inline constexpr std::uint64_t kRecordsPerKey = 1ULL << 23;
 struct TlsServerOptions {
   std::string certificate_chain_pem;  // Leaf first, root last (enrolment pins the root).
   std::string private_key_pem;
-  std::vector<std::string> alpn;      // In order of preference; a client that offers none: allowed.
+  std::vector<std::string> alpn;  // In order of preference; a client that offers none: allowed.
   std::uint64_t records_per_key = kRecordsPerKey;
 };
 struct TlsClientOptions {
-  std::string ca_pem;                 // Trusted roots; or
-  std::string ca_sha256;              // hex SHA-256 of the DER of a root that the server must send.
-  std::string alpn;                   // Required if not empty.
+  std::string ca_pem;     // Trusted roots; or
+  std::string ca_sha256;  // hex SHA-256 of the DER of a root that the server must send.
+  std::string alpn;       // Required if not empty.
   std::uint64_t records_per_key = kRecordsPerKey;
 };
 
@@ -48,8 +48,8 @@ class TlsContext {
   std::shared_ptr<State> state_;
 };
 
-// The descriptor is a connected TCP socket; TCP_NODELAY is set. Codes: tls_handshake, tls_certificate,
-// timeout, cut.
+// The descriptor is a connected TCP socket; TCP_NODELAY is set. Codes: tls_handshake,
+// tls_certificate, timeout, cut.
 [[nodiscard]] Task<Result<std::unique_ptr<Transport>>> tls_accept(const TlsContext& context, Fd tcp,
                                                                   Instant deadline);
 // Connects, then shakes hands; the certificate must name `server_name` (name or IP address).

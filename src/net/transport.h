@@ -1,8 +1,8 @@
 // A non-blocking byte stream over one descriptor: TLS 1.3 over TCP, or plain over a Unix socket.
 // Reads and writes never wait; who drives it waits for readiness (FrameLink, Connection).
 //
-// This is our own TLS stream (DESIGN section 5, data path): OpenSSL with read-ahead, gathered writes and
-// released buffers; neither asio::ssl::stream nor Beast.
+// This is our own TLS stream (DESIGN section 5, data path): OpenSSL with read-ahead, gathered
+// writes and released buffers; neither asio::ssl::stream nor Beast.
 #pragma once
 #include <sys/uio.h>
 
@@ -19,8 +19,8 @@
 namespace everspan::net {
 
 enum class IoState : std::uint8_t {
-  done,        // `bytes` moved (more than 0, or an empty request). A read that moved fewer than asked
-               // has emptied the descriptor: wait until it is readable
+  done,  // `bytes` moved (more than 0, or an empty request). A read that moved fewer than asked
+         // has emptied the descriptor: wait until it is readable
   want_read,   // wait until the descriptor is readable, then call again
   want_write,  // wait until it is writable
   eof,         // the peer closed in order (close_notify)
@@ -35,8 +35,8 @@ class Transport {
  public:
   virtual ~Transport() = default;
   [[nodiscard]] virtual IoResult read(std::span<std::uint8_t> into) = 0;
-  // May move fewer bytes than given. After want_*, the same bytes must be offered again (they may lie
-  // elsewhere in memory).
+  // May move fewer bytes than given. After want_*, the same bytes must be offered again (they may
+  // lie elsewhere in memory).
   [[nodiscard]] virtual IoResult write(std::span<const iovec> pieces) = 0;
   // True if read() may return bytes without the descriptor being readable.
   [[nodiscard]] virtual bool has_buffered() const = 0;

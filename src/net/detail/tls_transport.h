@@ -1,0 +1,71 @@
+// One TLS connection over a non-blocking descriptor.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "net/detail/tls_state.h"
+#include "net/transport.h"
+
+namespace everspan::net::detail {
+
+// What the BIO saw of the socket since the last read or write began. `fd` < 0: closed.
+struct TlsSocket {
+  Fd fd;
+  bool drained = false;  // The last recv() returned less than it asked for: no need to ask again.
+  bool eof = false;
+  int errno_value = 0;
+};
+
+class TlsTransport final : public Transport {
+ public:
+  // Server side, or client side for `server_name`.
+  static Result<std::unique_ptr<TlsTransport>> make(
+      std::shared_ptr<const TlsContext::State> context, Fd tcp, const std::string& server_name);
+  ~TlsTransport() override;
+
+  // One step: done, want_read, want_write, failed.
+  IoState handshake();
+
+  IoResult read(std::span<std::uint8_t> into) override;
+  IoResult write(std::span<const iovec> pieces) override;
+  [[nodiscard]] bool has_buffered() const override;
+  bool send_close() override;
+  void close() override;
+  [[nodiscard]] int fd() const override { return socket_.fd.get(); }
+  [[nodiscard]] const Error& error() const override { return error_; }
+  [[nodiscard]] std::string alpn() const override;
+  [[nodiscard]] std::string exporter(std::string_view label, std::size_t size) const override;
+  [[nodiscard]] Address peer() const override { return peer_; }
+  [[nodiscard]] Address local() const override { return local_; }
+
+  [[nodiscard]] const std::string& root_pem() const { return root_pem_; }
+  int verify_pinned_root(X509_STORE_CTX* store);
+
+ private:
+  TlsTransport(std::shared_ptr<const TlsContext::State> context, Fd tcp);
+  void begin_operation();
+  IoState state_after(int returned);
+  IoState state_after_write(int returned);
+  IoState broken(Error error);
+  Error handshake_error() const;
+  bool change_key_if_due();
+
+  std::shared_ptr<const TlsContext::State> context_;
+  TlsSocket socket_;
+  Address peer_;
+  Address local_;
+  Owned<SSL> ssl_;
+  Error error_;
+  std::string root_pem_;
+  std::size_t retry_bytes_ = 0;  // A record of this many bytes waits inside OpenSSL.
+  std::uint64_t records_written_ = 0;
+  bool established_ = false;
+  bool broken_ = false;
+  bool write_broken_ = false;
+  bool close_sent_ = false;
+};
+
+// For SSL_CTX_set_cert_verify_callback.
+int verify_pinned_root(X509_STORE_CTX* store, void* unused);
+
+}  // namespace everspan::net::detail
