@@ -1,9 +1,9 @@
-// Packages: everspan-<kind>-<version>-<platform>.pkg, a tar compressed with zstd: manifest.json first, then
-// the files in the manifest's order. Regular files only: no links, no folders, no devices, no owners, no
-// times, so that the same input gives the same bytes. Blocking.
+// Packages: everspan-<kind>-<version>-<platform>.pkg, a tar compressed with zstd: manifest.json
+// first, then the files in the manifest's order. Regular files only: no links, no folders, no
+// devices, no owners, no times, so that the same input gives the same bytes. Blocking.
 //
-// unpack_package trusts nothing of the archive: paths, sizes and modes come from the manifest. Codes:
-// bad_package, too_large, disk_full, io.
+// unpack_package trusts nothing of the archive: paths, sizes and modes come from the manifest.
+// Codes: bad_package, too_large, disk_full, io.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -15,13 +15,13 @@
 namespace everspan::update {
 
 struct PackageInput {
-  std::string path;         // In the package: "bin/everspan-site".
-  std::string source;       // File on disk.
+  std::string path;    // In the package: "bin/everspan-site".
+  std::string source;  // File on disk.
   std::uint32_t mode = 0755;
 };
 struct PackageStats {
-  std::string digest;       // Of the release.
-  std::string sha256;       // Of the package file.
+  std::string digest;  // Of the release.
+  std::string sha256;  // Of the package file.
   std::uint64_t bytes = 0;
 };
 
@@ -33,8 +33,8 @@ struct UnpackedPackage {
   Manifest manifest;
   std::string digest;
 };
-// Makes `out_dir` (0755; must not exist) with manifest.json and the files, all fsynced. Removes it again
-// on failure.
+// Makes `out_dir` (0755; must not exist) with manifest.json and the files, all fsynced. Removes it
+// again on failure.
 [[nodiscard]] Result<UnpackedPackage> unpack_package(const std::string& package_path,
                                                      const std::string& out_dir);
 [[nodiscard]] Result<UnpackedPackage> read_package_manifest(const std::string& package_path);

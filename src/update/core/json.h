@@ -1,8 +1,8 @@
 // Strict JSON for signed metadata and manifests, and its canonical form.
 //
-// Stricter than RFC 8259, because two readers must never see two documents in the same bytes: duplicate
-// keys, fractions, exponents, numbers beyond 64 bits, invalid UTF-8, lone surrogates and bytes after
-// the value are refused, and size and depth are capped. Pure; no exceptions leave.
+// Stricter than RFC 8259, because two readers must never see two documents in the same bytes:
+// duplicate keys, fractions, exponents, numbers beyond 64 bits, invalid UTF-8, lone surrogates and
+// bytes after the value are refused, and size and depth are capped. Pure; no exceptions leave.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -22,13 +22,13 @@ struct Json {
   std::variant<std::nullptr_t, bool, std::int64_t, std::string, Array, Object> value = nullptr;
 
   Json() = default;
-  Json(bool b) : value(b) {}                                // NOLINT(google-explicit-constructor)
-  Json(std::int64_t n) : value(n) {}                        // NOLINT(google-explicit-constructor)
-  Json(std::string s) : value(std::move(s)) {}              // NOLINT(google-explicit-constructor)
-  Json(std::string_view s) : value(std::string(s)) {}       // NOLINT(google-explicit-constructor)
-  Json(const char* s) : value(std::string(s)) {}            // NOLINT(google-explicit-constructor)
-  Json(Array a) : value(std::move(a)) {}                    // NOLINT(google-explicit-constructor)
-  Json(Object o) : value(std::move(o)) {}                   // NOLINT(google-explicit-constructor)
+  Json(bool b) : value(b) {}                           // NOLINT(google-explicit-constructor)
+  Json(std::int64_t n) : value(n) {}                   // NOLINT(google-explicit-constructor)
+  Json(std::string s) : value(std::move(s)) {}         // NOLINT(google-explicit-constructor)
+  Json(std::string_view s) : value(std::string(s)) {}  // NOLINT(google-explicit-constructor)
+  Json(const char* s) : value(std::string(s)) {}       // NOLINT(google-explicit-constructor)
+  Json(Array a) : value(std::move(a)) {}               // NOLINT(google-explicit-constructor)
+  Json(Object o) : value(std::move(o)) {}              // NOLINT(google-explicit-constructor)
   bool operator==(const Json&) const = default;
 
   [[nodiscard]] const Object* object() const { return std::get_if<Object>(&value); }
@@ -53,7 +53,9 @@ struct JsonLimits {
 [[nodiscard]] std::string canonical_json(const Json& value);
 
 // Members that must be there, with the member's name in the error (code `code`).
-[[nodiscard]] Result<std::string> need_text(const Json& object, std::string_view key, std::string code);
-[[nodiscard]] Result<std::int64_t> need_number(const Json& object, std::string_view key, std::string code);
+[[nodiscard]] Result<std::string> need_text(const Json& object, std::string_view key,
+                                            std::string code);
+[[nodiscard]] Result<std::int64_t> need_number(const Json& object, std::string_view key,
+                                               std::string code);
 
 }  // namespace everspan::update

@@ -33,12 +33,12 @@ class VersionRange {
 struct ManifestFile {
   std::string path;  // Relative, '/'-separated, no "." or "..", no hidden first component.
   std::uint64_t size = 0;
-  std::string sha256;  // Hex.
+  std::string sha256;         // Hex.
   std::uint32_t mode = 0644;  // 0644 or 0755.
 };
 
 struct Manifest {
-  std::string kind;      // "site", "base", "client".
+  std::string kind;  // "site", "base", "client".
   Version version;
   std::string platform;  // "linux-x86_64".
   std::vector<ManifestFile> files;
@@ -57,8 +57,8 @@ struct Manifest {
 // Code: bad_package.
 [[nodiscard]] Result<Manifest> parse_manifest(std::string_view bytes);
 [[nodiscard]] std::string write_manifest(const Manifest& manifest);
-// The part that the signed targets metadata repeats (`custom`), so that releases can be listed and a
-// plan made before anything large is fetched. Without `files`.
+// The part that the signed targets metadata repeats (`custom`), so that releases can be listed and
+// a plan made before anything large is fetched. Without `files`.
 [[nodiscard]] Json manifest_summary(const Manifest& manifest, std::string_view digest);
 [[nodiscard]] Result<Manifest> parse_manifest_summary(const Json& custom, std::string& digest);
 
