@@ -106,7 +106,7 @@ Task<Result<MessageSocket>> MessageSocket::connect(std::string path, Instant dea
 
 Task<Result<Message>> MessageSocket::receive(Instant deadline) {
   for (;;) {
-    auto message = receive_now(fd());
+    auto message = net::receive_now(fd());
     if (message || message.error().code != "would_block") co_return message;
     const bool ready = co_await wait_readable(fd(), deadline);
     if (ready) continue;
@@ -114,6 +114,8 @@ Task<Result<Message>> MessageSocket::receive(Instant deadline) {
     co_return fail("cancelled", "Waiting for a message was cancelled");
   }
 }
+
+Result<Message> MessageSocket::receive_now() { return net::receive_now(fd()); }
 
 Result<void> MessageSocket::send_now(const Message& message) {
   const auto fits = check_limits(message);

@@ -34,6 +34,7 @@ class MessageSocket {
   [[nodiscard]] Task<Result<void>> send(Message message, Instant deadline);
   // Without waiting, for programs that have no loop yet. Code would_block.
   [[nodiscard]] Result<void> send_now(const Message& message);
+  [[nodiscard]] Result<Message> receive_now();
   [[nodiscard]] int fd() const { return socket_.get(); }
   [[nodiscard]] Fd release() { return std::move(socket_); }
   void close() { socket_.reset(); }
