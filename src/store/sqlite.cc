@@ -170,6 +170,8 @@ Result<Database> Database::open(const std::string& path, const Options& options)
   sqlite3_busy_timeout(state->db, static_cast<int>(options.busy_wait.count()));
   sqlite3_db_config(state->db, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   if (!options.auto_checkpoint) {
+    // Closing stays quick, and leaves the WAL to whoever still has the file.
+    sqlite3_db_config(state->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     sqlite3_wal_hook(
         state->db,
         [](void* context, sqlite3*, const char*, int pages) {

@@ -6,7 +6,6 @@
 //   }))
 #pragma once
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "store/log.h"
@@ -30,9 +29,9 @@ inline constexpr int kUpdateTries = 16;
                                      const std::string& key, const Edit& edit,
                                      const UpdateOptions& options = {});
 // The same without blocking the caller on the commit; `done` as in LogWriter::submit.
-void update_async(std::shared_ptr<LogReader> reader, std::shared_ptr<LogWriter> writer,
-                  std::string kind, std::string key, Edit edit, UpdateOptions options,
-                  LogWriter::Done done);
+// Reader and writer outlive the call to `done`.
+void update_async(LogReader& reader, LogWriter& writer, std::string kind, std::string key,
+                  Edit edit, UpdateOptions options, LogWriter::Done done);
 
 // Makes an Edit from a function on a protobuf message; unknown fields stay in the message.
 template <class Message, class Change>
