@@ -1,0 +1,203 @@
+#include "node/handover_link.h"
+
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/version.h"
+#include "proto/handover.pb.h"
+
+namespace everspan::node {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kSendWithin = 10s;
+constexpr std::uint32_t kProtocol = 1;
+
+}  // namespace
+
+struct HandoverLink::Call {
+  explicit Call(net::Executor executor) : wakeup(std::move(executor)) {}
+  net::Wakeup wakeup;
+  std::unique_ptr<pb::HandoverMessage> reply;
+};
+
+HandoverLink::HandoverLink(net::Executor executor, net::Fd socket, Events& events)
+    : executor_(executor),
+      socket_(std::move(socket)),
+      events_(events),
+      tasks_(executor),
+      outbox_wakeup_(executor) {}
+
+HandoverLink::~HandoverLink() = default;
+
+net::Task<> HandoverLink::run() {
+  tasks_.spawn("handover-send", send_loop());
+  for (;;) {
+    Result<net::Message> message = co_await socket_.receive(Instant::max());
+    if (!message) {
+      log_info("handover.closed", {{"why", message.error().text()}});
+      break;
+    }
+    pb::HandoverMessage parsed;
+    if (!parsed.ParseFromString(message->bytes)) {
+      log_error("handover.bad_message", {{"bytes", std::to_string(message->bytes.size())}});
+      continue;
+    }
+    dispatch(parsed);
+  }
+  closed_ = true;
+  for (auto& [id, call] : calls_) call->wakeup.notify();
+  tasks_.cancel();
+  co_await tasks_.join();
+  events_.on_handover_closed();
+}
+
+net::Task<> HandoverLink::send_loop() {
+  while (!closed_) {
+    if (outbox_.empty()) {
+      const bool notified = co_await outbox_wakeup_.wait_until(Instant::max());
+      if (!notified) co_return;
+      continue;
+    }
+    net::Message message = std::move(outbox_.front());
+    outbox_.pop_front();
+    const Result<void> sent = co_await socket_.send(std::move(message), net::now() + kSendWithin);
+    if (!sent) {
+      log_warning("handover.send_failed", {{"why", sent.error().text()}});
+      if (sent.error().code == "cancelled") co_return;
+    }
+  }
+}
+
+void HandoverLink::send(const pb::HandoverMessage& message) {
+  if (closed_) return;
+  outbox_.push_back({message.SerializeAsString(), {}});
+  outbox_wakeup_.notify();
+}
+
+void HandoverLink::dispatch(pb::HandoverMessage& message) {
+  switch (message.what_case()) {
+    case pb::HandoverMessage::kHello:
+      return events_.on_peer_hello(message.hello());
+    case pb::HandoverMessage::kWrite:
+      return events_.on_forwarded_write(message.write().id(), message.write().transaction());
+    case pb::HandoverMessage::kWriteOutcome:
+      return finish(message.write_outcome().id(), std::move(message));
+    case pb::HandoverMessage::kNowServing:
+      return events_.on_peer_serving(Generation{message.now_serving().generation()},
+                                     Revision{message.now_serving().head_revision()});
+    case pb::HandoverMessage::kPushOpen: {
+      pb::HandoverMessage reply;
+      reply.mutable_push_open_reply()->set_id(message.push_open().id());
+      const auto endpoint = EndpointId::from_raw(message.push_open().endpoint_id());
+      reply.mutable_push_open_reply()->set_here(
+          endpoint && events_.on_push_open(*endpoint, message.push_open().signed_grant()));
+      return send(reply);
+    }
+    case pb::HandoverMessage::kPushOpenReply:
+      return finish(message.push_open_reply().id(), std::move(message));
+    case pb::HandoverMessage::kSnapshotRequest: {
+      pb::HandoverMessage reply;
+      reply.mutable_snapshot_reply()->set_id(message.snapshot_request().id());
+      events_.fill_snapshot(*reply.mutable_snapshot_reply());
+      return send(reply);
+    }
+    case pb::HandoverMessage::kSnapshotReply:
+      return finish(message.snapshot_reply().id(), std::move(message));
+    case pb::HandoverMessage::kMoveProgress:
+      return events_.on_move_progress(message.move_progress().moved(),
+                                      message.move_progress().total(),
+                                      message.move_progress().done());
+    case pb::HandoverMessage::WHAT_NOT_SET:
+      log_warning("handover.unknown_message", {});
+      return;
+  }
+}
+
+void HandoverLink::finish(std::uint64_t id, pb::HandoverMessage&& message) {
+  const auto found = calls_.find(id);
+  if (found == calls_.end()) return;
+  found->second->reply = std::make_unique<pb::HandoverMessage>(std::move(message));
+  found->second->wakeup.notify();
+}
+
+net::Task<std::unique_ptr<pb::HandoverMessage>> HandoverLink::call(
+    std::unique_ptr<pb::HandoverMessage> message, std::uint64_t id, Instant deadline) {
+  auto call = std::make_shared<Call>(executor_);
+  calls_[id] = call;
+  send(*message);
+  while (call->reply == nullptr && !closed_) {
+    const bool notified = co_await call->wakeup.wait_until(deadline);
+    if (!notified) break;
+  }
+  calls_.erase(id);
+  co_return std::move(call->reply);
+}
+
+void HandoverLink::say_hello(std::uint16_t probe_port) {
+  pb::HandoverMessage message;
+  message.mutable_hello()->set_release(std::string(program_version()));
+  message.mutable_hello()->set_pid(static_cast<std::uint32_t>(getpid()));
+  message.mutable_hello()->set_probe_port(probe_port);
+  message.mutable_hello()->set_protocol(kProtocol);
+  send(message);
+}
+
+void HandoverLink::say_serving(Generation generation, Revision head) {
+  pb::HandoverMessage message;
+  message.mutable_now_serving()->set_generation(generation.value);
+  message.mutable_now_serving()->set_head_revision(head.value);
+  send(message);
+}
+
+void HandoverLink::say_moved(std::uint32_t moved, std::uint32_t total, bool done) {
+  pb::HandoverMessage message;
+  message.mutable_move_progress()->set_moved(moved);
+  message.mutable_move_progress()->set_total(total);
+  message.mutable_move_progress()->set_done(done);
+  send(message);
+}
+
+void HandoverLink::answer_write(const pb::WriteOutcome& outcome) {
+  pb::HandoverMessage message;
+  *message.mutable_write_outcome() = outcome;
+  send(message);
+}
+
+net::Task<Result<std::unique_ptr<pb::WriteOutcome>>> HandoverLink::forward_write(
+    std::string transaction, Instant deadline) {
+  auto message = std::make_unique<pb::HandoverMessage>();
+  const std::uint64_t id = next_id_++;
+  message->mutable_write()->set_id(id);
+  message->mutable_write()->set_transaction(std::move(transaction));
+  std::unique_ptr<pb::HandoverMessage> reply = co_await call(std::move(message), id, deadline);
+  if (reply != nullptr)
+    co_return std::unique_ptr<pb::WriteOutcome>(reply->release_write_outcome());
+  if (closed_) co_return fail("peer_gone", "The process that took over ended before it answered");
+  co_return fail("unavailable", "The hand-over took too long", "The write may still be done",
+                 "Try again with the same Idempotency-Key: it runs once");
+}
+
+net::Task<bool> HandoverLink::push_open(EndpointId endpoint, std::string signed_grant,
+                                        Instant deadline) {
+  auto message = std::make_unique<pb::HandoverMessage>();
+  const std::uint64_t id = next_id_++;
+  message->mutable_push_open()->set_id(id);
+  message->mutable_push_open()->set_endpoint_id(endpoint.raw());
+  message->mutable_push_open()->set_signed_grant(std::move(signed_grant));
+  const std::unique_ptr<pb::HandoverMessage> reply =
+      co_await call(std::move(message), id, deadline);
+  co_return reply != nullptr && reply->push_open_reply().here();
+}
+
+net::Task<std::unique_ptr<pb::SnapshotReply>> HandoverLink::snapshot(Instant deadline) {
+  auto message = std::make_unique<pb::HandoverMessage>();
+  const std::uint64_t id = next_id_++;
+  message->mutable_snapshot_request()->set_id(id);
+  std::unique_ptr<pb::HandoverMessage> reply = co_await call(std::move(message), id, deadline);
+  if (reply == nullptr) co_return nullptr;
+  co_return std::unique_ptr<pb::SnapshotReply>(reply->release_snapshot_reply());
+}
+
+}  // namespace everspan::node

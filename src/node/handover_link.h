@@ -1,0 +1,76 @@
+// The socket to the other site process of this node while one takes over from the other
+// (src/proto/handover.proto). Orderly, bounded, one executor.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/ids.h"
+#include "net/async.h"
+#include "net/message_socket.h"
+
+namespace everspan::pb {
+class HandoverHello;
+class HandoverMessage;
+class SnapshotReply;
+class WriteOutcome;
+}  // namespace everspan::pb
+
+namespace everspan::node {
+
+class HandoverLink {
+ public:
+  class Events {
+   public:
+    virtual ~Events() = default;
+    virtual void on_peer_hello(const pb::HandoverHello& hello) = 0;
+    // Runs the transaction here and answers with answer_write(id, ...).
+    virtual void on_forwarded_write(std::uint64_t id, std::string transaction) = 0;
+    virtual void on_peer_serving(Generation generation, Revision head) = 0;
+    virtual bool on_push_open(EndpointId endpoint, std::string signed_grant) = 0;
+    virtual void fill_snapshot(pb::SnapshotReply& reply) = 0;
+    virtual void on_move_progress(std::uint32_t moved, std::uint32_t total, bool done) = 0;
+    virtual void on_handover_closed() = 0;
+  };
+
+  HandoverLink(net::Executor executor, net::Fd socket, Events& events);
+  ~HandoverLink();
+
+  [[nodiscard]] net::Task<> run();  // Until the other process is gone or this is cancelled.
+  void say_hello(std::uint16_t probe_port);
+  void say_serving(Generation generation, Revision head);
+  void say_moved(std::uint32_t moved, std::uint32_t total, bool done);
+  void answer_write(const pb::WriteOutcome& outcome);
+
+  // Code "peer_gone" when the other process ended before it answered: the outcome is unknown and the
+  // same request id may be run again.
+  [[nodiscard]] net::Task<Result<std::unique_ptr<pb::WriteOutcome>>> forward_write(
+      std::string transaction, Instant deadline);
+  [[nodiscard]] net::Task<bool> push_open(EndpointId endpoint, std::string signed_grant,
+                                          Instant deadline);
+  [[nodiscard]] net::Task<std::unique_ptr<pb::SnapshotReply>> snapshot(Instant deadline);
+
+ private:
+  struct Call;
+  void send(const pb::HandoverMessage& message);
+  [[nodiscard]] net::Task<> send_loop();
+  void dispatch(pb::HandoverMessage& message);
+  void finish(std::uint64_t id, pb::HandoverMessage&& message);
+  [[nodiscard]] net::Task<std::unique_ptr<pb::HandoverMessage>> call(
+      std::unique_ptr<pb::HandoverMessage> message, std::uint64_t id, Instant deadline);
+
+  net::Executor executor_;
+  net::MessageSocket socket_;
+  Events& events_;
+  net::TaskScope tasks_;
+  net::Wakeup outbox_wakeup_;
+  std::deque<net::Message> outbox_;
+  std::map<std::uint64_t, std::shared_ptr<Call>> calls_;
+  std::uint64_t next_id_ = 1;
+  bool closed_ = false;
+};
+
+}  // namespace everspan::node
