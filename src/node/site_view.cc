@@ -5,13 +5,14 @@
 #include <utility>
 
 #include "access/core/grant.h"
+#include "proto/level.pb.h"
 #include "proto/records.pb.h"
 
 namespace everspan::node {
 namespace {
 
 constexpr std::size_t kEntriesAtOnce = 512;
-constexpr std::string_view kKinds[] = {"site", "endpoint", "session"};
+constexpr std::string_view kKinds[] = {"site", "endpoint", "session", "feature_level"};
 
 }  // namespace
 
@@ -28,6 +29,7 @@ Result<void> SiteView::load(store::LogReader& log, WallTime now) {
   const std::unique_lock lock(mutex_);
   site_ = std::move(fresh.site_);
   grant_key_id_ = std::move(fresh.grant_key_id_);
+  feature_level_ = fresh.feature_level_;
   endpoints_ = std::move(fresh.endpoints_);
   ended_ = std::move(fresh.ended_);
   applied_ = head->revision;
@@ -73,6 +75,10 @@ Result<void> SiteView::put(std::string_view kind, std::string_view key, std::str
              {site.certificate_names().begin(), site.certificate_names().end()},
              site.grant_public_key()};
     grant_key_id_ = access::grant_key_id(site_.grant_public_key);
+  } else if (kind == "feature_level") {
+    pb::FeatureLevelRecord level;
+    if (!level.ParseFromString(text)) return bad();
+    feature_level_ = std::max(feature_level_, level.level());
   } else if (kind == "endpoint") {
     pb::Endpoint endpoint;
     if (!endpoint.ParseFromString(text)) return bad();
@@ -114,6 +120,11 @@ Revision SiteView::applied() const {
 SiteView::SiteFacts SiteView::site() const {
   const std::shared_lock lock(mutex_);
   return site_;
+}
+
+std::uint32_t SiteView::feature_level() const {
+  const std::shared_lock lock(mutex_);
+  return feature_level_;
 }
 
 std::optional<std::string> SiteView::grant_key(std::string_view key_id) const {

@@ -46,6 +46,7 @@ class SiteView {
 
   [[nodiscard]] Revision applied() const;
   [[nodiscard]] SiteFacts site() const;
+  [[nodiscard]] std::uint32_t feature_level() const;
   [[nodiscard]] std::optional<std::string> grant_key(std::string_view key_id) const;
   [[nodiscard]] std::optional<std::string> endpoint_key(const EndpointId& id) const;
   [[nodiscard]] std::optional<std::string> endpoint_name(const EndpointId& id) const;
@@ -69,6 +70,7 @@ class SiteView {
   mutable std::shared_mutex mutex_;
   SiteFacts site_;
   std::string grant_key_id_;
+  std::uint32_t feature_level_ = 1;
   std::unordered_map<EndpointId, EndpointFacts> endpoints_;
   std::unordered_map<SessionId, EndedFacts> ended_;
   std::vector<EndpointId> removed_;
