@@ -108,6 +108,7 @@ class SessionEnd {
   void leg_frame(std::uint64_t leg, const wire::Frame& frame, Instant now);
   // A dial that failed, or a leg that broke; every leg is reported at most once.
   void leg_failed(std::uint64_t leg, Instant now);
+  [[nodiscard]] bool wants_leg(std::uint64_t leg) const { return legs_.attaching(leg); }
   void tick(Instant now);
   [[nodiscard]] Instant wake_at() const;
   [[nodiscard]] std::vector<Action> take_actions();
