@@ -1,0 +1,261 @@
+"""The demo's stage: depot, appliance, agents, load and witnesses of what happens, in one folder.
+
+Everything lives in DIR: {a,depot,agents,evidence,logs}. Processes are children of this one (it is a
+subreaper), so that each is found and ended by its id, whatever happened.
+"""
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import commands
+from devlib import BUILD, DevError, kill_children, say
+from https import ApiError, Client
+from process import TOOLS, Child, helper, wait_until
+
+LOAD_PROCESSES = 4
+AGENTS = ("desk-1", "desk-2")
+COMMAND_S = 30
+
+
+class Stage:
+    def __init__(self, folder, instance, old, new, *, sessions, interval_ms, seed):
+        self.folder, self.instance, self.old, self.new = Path(folder), instance, old, new
+        self.sessions, self.interval_ms, self.seed = sessions, interval_ms, seed
+        self.address = f"127.77.{instance}.1:8443"
+        self.depot_address = f"127.77.{instance}.9:8443"
+        self.logs, self.evidence = self.folder / "logs", self.folder / "evidence"
+        self.ca_file = self.folder / "ca.pem"
+        self.password_file = self.folder / "password"
+        self.base, self.depot, self.agents = None, None, {}
+        self.loads, self.helpers = [], {}
+        self.depot_data = self.folder / "depot"
+        self.cli = commands.Cli(old.bin / "everspan", f"https://{self.address}", "demo")
+        self.env = dict(os.environ, EVERSPAN_DATA=str(self.folder / "cli"))
+        for name in ("EVERSPAN_SITE", "EVERSPAN_PROFILE", "EVERSPAN_PASSWORD_FILE"):
+            self.env.pop(name, None)
+
+    # ---- small things ----
+    def run(self, command, *, check=True, seconds=COMMAND_S, secret=None):
+        """A command of the product; its standard output. Said and kept in logs/commands.log."""
+        words = [str(word) for word in command]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, env=self.env,
+                              input=secret or "", cwd=self.folder)
+        with open(self.logs / "commands.log", "a", encoding="utf-8") as log:
+            log.write(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}[{done.returncode}]\n")
+        if check and done.returncode != 0:
+            raise DevError(f"{' '.join(words)}\nended with {done.returncode}: {(done.stderr or done.stdout)[-800:]}")
+        return done
+
+    def run_cli(self, *words, **options):
+        return self.run(self.cli(*words), **options)
+
+    def mark(self, name):
+        with open(self.evidence / "marks.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"mark": name, "t_ns": time.monotonic_ns()}) + "\n")
+
+    def client(self, timeout=10):
+        client = Client(self.address, self.ca_file, timeout)
+        client.login("admin", self.password_file.read_text().strip())
+        return client
+
+    # ---- building it up ----
+    def prepare(self):
+        for part in ("a", "depot", "agents", "evidence", "logs", "cli", "bad", "releases"):
+            shutil.rmtree(self.folder / part, ignore_errors=True)
+        for part in ("agents", "evidence/recordings", "logs"):
+            (self.folder / part).mkdir(parents=True)
+        for address in (self.address, self.depot_address):
+            self.check_free(address)
+        fd = os.open(self.password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_urlsafe(18) + "\n")
+
+    @staticmethod
+    def check_free(address):
+        host, _, port = address.rpartition(":")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(port)))
+            except OSError as error:
+                raise DevError(f"{address}: {error.strerror}. Another demo? Try --instance N", 3) from error
+
+    def start_depot(self):
+        self.run(commands.depot_init(self.old, self.depot_data))
+        self.run(commands.depot_publish(self.old, self.depot_data, self.old.version, self.old.bin))
+        self.depot = Child("depot", commands.depot_serve(self.old, self.depot_data, self.depot_address),
+                           self.logs / "depot.log", env=self.env)
+        self.wait_port(self.depot_address, self.depot)
+
+    def wait_port(self, address, child, seconds=20):
+        host, _, port = address.rpartition(":")
+
+        def open_port():
+            if not child.alive():
+                raise DevError(f"{child.name} ended (status {child.process.poll()})\n{child.tail()}")
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                return probe.connect_ex((host, int(port))) == 0
+
+        wait_until(open_port, seconds, f"{child.name} at {address}")
+
+    def start_base(self, release=None):
+        root = commands.depot_root(self.depot_data)
+        self.base = Child("base", commands.base(release or self.old, self.folder / "a", self.address,
+                                                self.password_file, root),
+                          self.logs / "base.log", env=self.env)
+        (self.folder / "base.pid").write_text(str(self.base.pid))
+
+    def start_site(self):
+        self.start_base()
+        self.wait_port(self.address, self.base)
+        shutil.copy(wait_until(lambda: commands.ca_of(self.folder / "a"), 20, "the site's CA file"), self.ca_file)
+
+        def ready():
+            try:
+                return Client(self.address, self.ca_file, 2).call("GET", "/readyz") is not None
+            except (OSError, ApiError):
+                return False
+
+        wait_until(ready, 20, "the site to be ready")
+        self.run(commands.login(self.cli, self.ca_file, self.password_file, "site"))
+        self.run(commands.login(self.cli, self.ca_file, self.password_file, "appliance"))
+        self.run(commands.set_source(self.cli, f"https://{self.depot_address}", self.depot_data))
+
+    def start_agent(self, name):
+        self.agents[name] = Child(name, commands.agent_run(self.old, self.folder / "agents" / name),
+                                  self.logs / f"{name}.log", env=self.env)
+
+    def start_agents(self):
+        for name in AGENTS:
+            token = json.loads(self.run(self.cli("endpoint", "enrol-token", json=True)).stdout)["token"]
+            token_file = self.folder / "agents" / f"{name}.token"
+            fd = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "w") as file:
+                file.write(token + "\n")
+            self.run(commands.agent_enrol(self.old, self.folder / "agents" / name, f"https://{self.address}",
+                                          self.ca_file, token_file, name))
+            token_file.unlink()
+            self.start_agent(name)
+
+        def online():
+            rows = json.loads(self.run(self.cli("endpoint", "list", json=True)).stdout)["endpoints"]
+            return sum(1 for row in rows if row["online"]) == len(AGENTS)
+
+        wait_until(online, 20, "both agents to be online", every=0.2)
+
+    # ---- load and witnesses ----
+    def load_end(self):
+        return BUILD / "release/tools/load_end"
+
+    def start_load(self):
+        share = [self.sessions // LOAD_PROCESSES + (1 if i < self.sessions % LOAD_PROCESSES else 0)
+                 for i in range(LOAD_PROCESSES)]
+        for i, count in enumerate(share):
+            if count == 0:
+                continue
+            prefix = f"c{i + 1}"
+            far = [self.load_end(), "agent", "--session", "{session}", "--seed", "{seed}", "--interval-ms",
+                   self.interval_ms, "--evidence", self.evidence / "agent-{session}.jsonl"]
+            command = [self.load_end(), "console", "--prefix", prefix, "--sessions", count, "--interval-ms",
+                       self.interval_ms, "--seed", self.seed * 100 + i, "--evidence",
+                       self.evidence / f"console-{prefix}.jsonl", "--errors", self.logs / f"{prefix}.err", "--",
+                       *self.cli("connect", AGENTS[i % len(AGENTS)], "-T", "--", *far)]
+            self.loads.append(Child(f"load {prefix}", command, self.logs / f"load-{prefix}.log", interactive=True,
+                                    env=self.env))
+        for load in self.loads:
+            load.expect("ready", 90)
+
+    def start_witnesses(self, write_ms=10, probes=50):
+        login = self.folder / "login.json"
+        fd = os.open(login, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump({"account": "admin", "password": self.password_file.read_text().strip()}, file)
+        environment = os.environ.copy()
+        os.environ.update(self.env)
+        self.helpers["sampler"] = helper("sampler", "sampler.py", [self.evidence, self.folder / "base.pid",
+                                                                   os.getpid()], self.logs / "sampler.log")
+        if write_ms:
+            self.helpers["writer"] = helper("writer", "writer.py", [self.address, self.ca_file, login, self.evidence,
+                                                                    write_ms], self.logs / "writer.log")
+        if probes:
+            self.helpers["prober"] = helper("prober", "prober.py", [self.address, self.ca_file, self.evidence, probes],
+                                            self.logs / "prober.log")
+        self.helpers["person"] = helper("person", "person.py", [self.evidence, 300, *self.cli("connect", AGENTS[0])],
+                                        self.logs / "person.log")
+        os.environ.clear()
+        os.environ.update(environment)
+
+    def check_witnesses(self):
+        for child in [*self.loads, *self.helpers.values()]:
+            for line in child.poll_lines():
+                if line.startswith(("dropped", "failed")):
+                    say(f"  {child.name}: {line}")
+            if not child.alive():
+                raise DevError(f"{child.name} ended by itself (status {child.process.poll()})\n{child.tail()}")
+
+    def stop_load(self):
+        """Asks every session to finish and waits until each byte has arrived. Never raises for a
+        loss: that is for the evidence to say."""
+        self.mark("stop")
+        if "person" in self.helpers:
+            self.helpers["person"].ask_stop()
+        for load in self.loads:
+            load.ask_stop()
+        for child in [*self.loads, *([self.helpers["person"]] if "person" in self.helpers else [])]:
+            if child.wait(45) is None:
+                say(f"  {child.name} did not end in time")
+                child.kill()
+        for name in ("writer", "prober", "sampler"):
+            child = self.helpers.get(name)
+            if child:
+                child.ask_stop()
+                if child.wait(60) is None:
+                    say(f"  {name} did not end in time\n{child.tail()}")
+                    child.kill()
+                elif child.process.poll() != 0:
+                    say(f"  {name} ended with {child.process.poll()}\n{child.tail()}")
+
+    def collect_recordings(self, seconds=15):
+        """Has each recording verified by the site, and keeps its answers."""
+        client = self.client()
+        deadline = time.monotonic() + seconds
+        with open(self.evidence / "recordings/verify.jsonl", "w", encoding="utf-8") as file:
+            for row in client.call("GET", "/api/v1/recordings")["recordings"]:
+                if time.monotonic() > deadline:
+                    break
+                answer = client.call("GET", f"/api/v1/recordings/{row['session']}/verify")
+                file.write(json.dumps(dict(answer, session=row["session"])) + "\n")
+
+    def write_run(self, method, new_digests, expect):
+        digest = commands.sha256_file(self.old.bin / "everspan-site")
+        with open(self.evidence / "run.json", "w", encoding="utf-8") as file:
+            json.dump({"method": method, "seed": self.seed, "sessions": self.sessions,
+                       "interval_ms": self.interval_ms, "expect": expect,
+                       "from": {"version": self.old.version, "site_sha256": [digest]},
+                       "to": {"version": self.new.version, "site_sha256": new_digests}}, file)
+
+    def write_demo_json(self):
+        pids = {"base": self.base.pid, "depot": self.depot.pid} | {n: c.pid for n, c in self.agents.items()}
+        path = self.folder / "demo.json"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump({"urls": {"a": f"https://{self.address}", "depot": f"https://{self.depot_address}"},
+                       "ca_file": str(self.ca_file), "login": "admin", "password_file": str(self.password_file),
+                       "pids": pids, "data": {"a": str(self.folder / "a"), "depot": str(self.depot_data)},
+                       "releases": {"from": self.old.version, "to": self.new.version},
+                       "cli": [str(word) for word in self.cli()], "cli_data": self.env["EVERSPAN_DATA"]}, file,
+                      indent=1)
+
+    def tear_down(self):
+        for child in [*self.loads, *self.helpers.values(), *self.agents.values(), self.base, self.depot]:
+            if child:
+                child.kill()
+        kill_children()
+
+    tools = TOOLS
