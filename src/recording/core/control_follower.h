@@ -17,23 +17,30 @@ namespace everspan::recording {
 inline constexpr std::size_t kControlMessageBytesMax = 64 * 1024;
 inline constexpr std::size_t kControlEarlyBytesMax = 256 * 1024;
 
-class ControlFollower {
- public:
+struct ControlNews {
   struct Opened {
     std::uint32_t channel = 0;
     std::string kind;
   };
-  // Channels that became known by these bytes. `advanced`: a whole message was read.
-  std::vector<Opened> add(std::uint64_t offset, std::string_view bytes, bool& advanced);
+  std::vector<Opened> opened;
+  std::vector<std::uint32_t> closed;
+  bool advanced = false;  // At least one whole message was read.
+};
+
+class ControlFollower {
+ public:
+  [[nodiscard]] ControlNews add(std::uint64_t offset, std::string_view bytes);
   // Takes the other's mark if it is further; then what waited is read.
-  std::vector<Opened> merge(const pb::ControlMark& mark);
+  [[nodiscard]] ControlNews merge(const pb::ControlMark& mark);
   void mark(pb::ControlMark& out) const;
   [[nodiscard]] bool broken() const {
     return broken_;
   }  // A message was out of form; reads no more.
 
  private:
-  std::vector<Opened> read(bool& advanced);
+  void take_early();
+  void read(ControlNews& news);
+  [[nodiscard]] std::uint64_t end() const { return offset_ + tail_.size(); }
 
   std::uint64_t offset_ = 0;  // Number of tail_'s first byte.
   std::string tail_;

@@ -18,6 +18,7 @@ class OffsetSet {
   std::vector<Range> add(std::uint64_t from, std::uint64_t to);
   // First number at or above `from` that is not in the set.
   [[nodiscard]] std::uint64_t first_missing(std::uint64_t from = 0) const;
+  [[nodiscard]] bool contains(std::uint64_t number) const;
   [[nodiscard]] std::vector<Range> missing_below(std::uint64_t end) const;
   [[nodiscard]] std::uint64_t end() const;  // One above the highest; 0 when empty.
   [[nodiscard]] std::size_t ranges() const { return ranges_.size(); }

@@ -6,12 +6,12 @@
 //   R2  durable(channel, direction) = n only if every number below n is durable: in this tap's
 //       fsynced records, or in those that a merged snapshot speaks for.
 //   R3  A channel's content is kept unless its kind is `tunnel` or the policy is metadata; then
-//       length and SHA-256 of each piece are kept, and it counts as durable at once.
+//       length and SHA-256 of each piece are kept.
 //   R4  Kinds come from the control stream (channel 0, both directions), read in order of its
 //   numbers.
 //
-// One thread. Limits: kTapBytesMax of early control bytes; channels as the ends open them, at most
-// kTapStreamsMax (more: the excess is not recorded and never durable, so a strict end stops there).
+// One thread. Limits: kTapStreamsMax streams of channels that are not over; data of more is not
+// recorded and never durable, so a strict end stops there.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -80,14 +80,24 @@ class SessionTap {
     OffsetSet taken;  // Put into batches, or spoken for by others.
     OffsetSet kept;   // Durable.
     std::uint64_t told = 0;
+    std::uint64_t fin_end = 0;  // One above FIN's number; 0: not seen.
+    std::uint64_t in_flight = 0;
   };
   using Key = std::pair<std::uint32_t, Direction>;
-  void add_snapshot(Batch& out) const;
+
+  void follow(Direction direction, std::uint64_t offset, std::string_view bytes, Batch& out);
+  void apply(const ControlNews& news, pb::RecorderSnapshot& delta);
+  void retire_if_over(std::uint32_t channel);
+  [[nodiscard]] bool over(std::uint32_t channel, Direction direction) const;
 
   std::uint32_t stream_;
   Policy policy_;
   std::map<Key, Stream> streams_;
   std::map<std::uint32_t, std::string> kinds_;
+  OffsetSet closed_;    // Channels that an end said are gone; not retired yet, or retired.
+  OffsetSet finished_;  // Retired channels.
+  std::vector<std::uint32_t> newly_finished_;  // Not in a snapshot record yet.
+  std::map<Key, std::uint64_t> again_;         // Asked about a finished channel: its answer.
   ControlFollower followers_[2];
   std::uint64_t bytes_in_flight_ = 0;
 };
