@@ -1,9 +1,10 @@
 // Drives the plan in the process that is the writer, and shows how far it is.
 //
-// UpgradeEffects is what it needs from the node: each call answers with what happened; calls that carry a
-// key must act once a key (base keeps a table for its own; the others set a state, or check it first).
-// Everything runs on one executor. The node makes a runner when this process becomes the writer
-// (Activated) and cancels it when the writer is released; the stored plan goes on from where it was.
+// UpgradeEffects is what it needs from the node: each call answers with what happened; calls that
+// carry a key must act once a key (base keeps a table for its own; the others set a state, or check
+// it first). Everything runs on one executor. The node makes a runner when this process becomes the
+// writer (Activated) and cancels it when the writer is released; the stored plan goes on from where
+// it was.
 #pragma once
 #include <functional>
 #include <memory>
@@ -37,15 +38,17 @@ class UpgradeEffects {
   // The site as plan() sees it; `refresh` asks the depot first, else the stored metadata is used.
   [[nodiscard]] virtual net::Task<Result<SiteSnapshot>> site_snapshot(bool refresh) = 0;
 
-  // The record in settings. save: committed when it returns; code not_writer: another process writes.
+  // The record in settings. save: committed when it returns; code not_writer: another process
+  // writes.
   [[nodiscard]] virtual net::Task<Result<std::optional<std::string>>> load_plan() = 0;
   [[nodiscard]] virtual net::Task<Result<void>> save_plan(std::string record) = 0;
 
-  // Performs one action of the plan. resolve: refresh, `to.digest` still offered. fetch: download, then base's
-  // Stage (base request key = call.key). preflight: disk, self-test of the staged binary, migration rehearsed
-  // on a copy. backup: of the log. start_candidate, stop_candidate, switch_over (with policy.silence),
-  // good, back: base requests under call.key. probe: a probe session through the candidate and its
-  // readiness. raise_level: to call.to.feature_level, unless it is there already.
+  // Performs one action of the plan. resolve: refresh, `to.digest` still offered. fetch: download,
+  // then base's Stage (base request key = call.key). preflight: disk, self-test of the staged
+  // binary, migration rehearsed on a copy. backup: of the log. start_candidate, stop_candidate,
+  // switch_over (with policy.silence), good, back: base requests under call.key. probe: a probe
+  // session through the candidate and its readiness. raise_level: to call.to.feature_level, unless
+  // it is there already.
   [[nodiscard]] virtual net::Task<Result<void>> perform(Action action, EffectCall call) = 0;
   // Base's QueryEffect; nullopt: base does not know the key.
   [[nodiscard]] virtual net::Task<Result<std::optional<EffectAnswer>>> query(std::string key) = 0;
@@ -62,8 +65,9 @@ class UpgradeEffects {
 struct Progress {
   bool any = false;
   PlanState::Stored stored;
-  std::string state = "none";  // none running paused soaking awaiting_finalize done rolled_back parked failed
-  std::string step;            // Id of the step under way.
+  std::string state =
+      "none";        // none running paused soaking awaiting_finalize done rolled_back parked failed
+  std::string step;  // Id of the step under way.
 };
 
 struct ApplyRequest {
@@ -78,8 +82,9 @@ class UpgradeRunner {
   UpgradeRunner(const UpgradeRunner&) = delete;
   UpgradeRunner& operator=(const UpgradeRunner&) = delete;
 
-  // Takes up the stored plan, if there is one, then serves apply() and request(). Runs until cancelled or until
-  // this process is no longer the writer (code not_writer). Spawn it into the node's TaskScope.
+  // Takes up the stored plan, if there is one, then serves apply() and request(). Runs until
+  // cancelled or until this process is no longer the writer (code not_writer). Spawn it into the
+  // node's TaskScope.
   [[nodiscard]] net::Task<Result<void>> run();
 
   // What would be done; changes nothing.

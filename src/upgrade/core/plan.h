@@ -1,5 +1,5 @@
-// A plan: an upgrade of this site written down as steps. plan() makes it from a snapshot of the site; it can be
-// printed, compared and stored. Pure; plan_core.h runs it.
+// A plan: an upgrade of this site written down as steps. plan() makes it from a snapshot of the
+// site; it can be printed, compared and stored. Pure; plan_core.h runs it.
 //
 // Steps for one appliance, in order (kind: what it does; way back; may one rest after it):
 //   resolve     metadata refreshed, target found in it           nothing to undo         yes
@@ -26,7 +26,16 @@
 namespace everspan::upgrade {
 
 enum class StepKind : std::uint8_t {
-  resolve, fetch, preflight, backup, candidate, probe, switch_over, soak, pin, finalise,
+  resolve,
+  fetch,
+  preflight,
+  backup,
+  candidate,
+  probe,
+  switch_over,
+  soak,
+  pin,
+  finalise,
   unknown,  // Written by a newer release: parks the plan.
 };
 enum class StepState : std::uint8_t {
@@ -37,8 +46,13 @@ enum class StepState : std::uint8_t {
   undone,   // Was done, then taken back.
 };
 enum class Status : std::uint8_t {
-  running, paused, going_back,
-  upgraded, rolled_back, parked, failed,  // Ended; parked may be resumed.
+  running,
+  paused,
+  going_back,
+  upgraded,
+  rolled_back,
+  parked,
+  failed,  // Ended; parked may be resumed.
 };
 enum class Undo : std::uint8_t { none, stop_candidate, back };
 
@@ -64,7 +78,8 @@ struct Release {
 struct Policy {
   std::chrono::milliseconds soak{600000};
   bool auto_finalize = false;
-  std::chrono::milliseconds silence{3000};  // Base goes back when the new one is silent for so long.
+  std::chrono::milliseconds silence{
+      3000};  // Base goes back when the new one is silent for so long.
   std::chrono::milliseconds candidate_timeout{30000};  // Started, but not ready.
   std::chrono::milliseconds settle{2000};  // Ready for so long without a break: no crash loop.
 };
@@ -84,14 +99,14 @@ struct Plan {
 struct SiteSnapshot {
   LineageId lineage;
   NodeId node;
-  Version version;          // Running now.
-  std::string digest;       // Of the running release; base's word.
+  Version version;     // Running now.
+  std::string digest;  // Of the running release; base's word.
   Version base_version;
-  Version security_floor;   // Base's; zero: none.
+  Version security_floor;  // Base's; zero: none.
   std::string platform;
   std::uint32_t feature_level = 0;  // Stored level of the site.
   std::uint32_t log_format = 1;
-  struct Candidate {        // A release that the signed metadata offers.
+  struct Candidate {  // A release that the signed metadata offers.
     std::string target_name;
     std::string digest;
     std::uint64_t bytes = 0;
@@ -102,13 +117,15 @@ struct SiteSnapshot {
 };
 
 struct Target {
-  std::string version;  // Empty: the newest that can follow the running release.
+  std::string version;                // Empty: the newest that can follow the running release.
+  bool no_way_back_accepted = false;  // A person was asked.
 };
 
-// Codes: busy (another plan), no_release, unknown_release, already_installed, wrong_platform, below_floor,
-// needs_base, needs_step (with the release to install first), no_way_back (it raises the floor at once).
-[[nodiscard]] Result<Plan> plan(const SiteSnapshot& site, const Policy& policy, const Target& target,
-                                PlanId id);
+// Codes: busy (another plan), no_release, unknown_release, already_installed, wrong_platform,
+// below_floor, needs_base, needs_step (with the release to install first), no_way_back (it raises
+// the floor at once).
+[[nodiscard]] Result<Plan> plan(const SiteSnapshot& site, const Policy& policy,
+                                const Target& target, PlanId id);
 
 [[nodiscard]] std::string_view word(StepKind kind);
 [[nodiscard]] std::string_view word(StepState state);

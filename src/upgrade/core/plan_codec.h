@@ -1,5 +1,5 @@
-// PlanState::Stored to and from the record in settings (proto/plan.proto). Members and steps that this
-// release does not know are kept. Pure.
+// PlanState::Stored to and from the record in settings (proto/plan.proto). Members and steps that
+// this release does not know are kept. Pure.
 #pragma once
 #include <string>
 #include <string_view>

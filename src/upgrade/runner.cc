@@ -1,0 +1,309 @@
+#include "upgrade/runner.h"
+
+#include <deque>
+
+#include "common/crypto.h"
+#include "common/log.h"
+#include "upgrade/core/limits.h"
+#include "upgrade/core/plan_codec.h"
+
+namespace everspan::upgrade {
+namespace {
+
+using net::Task;
+
+// How long to wait before asking base or the log again when a look failed.
+constexpr Duration kLookAgain = 500ms;
+
+}  // namespace
+
+// Lives as long as the runner; tasks hold references to it and are joined before run() returns.
+struct UpgradeRunner::State {
+  State(net::Executor executor, UpgradeEffects& effects)
+      : effects(effects), executor(executor), wakeup(executor), tasks(executor) {}
+
+  struct Incoming {
+    Event event;
+    std::shared_ptr<net::Wakeup>
+        taken;  // Notified when the event was taken and what it changed is stored.
+  };
+
+  UpgradeEffects& effects;
+  net::Executor executor;
+  net::Wakeup wakeup;
+  net::TaskScope tasks;
+  std::deque<Incoming> inbox;
+  std::optional<PlanState> plan;  // The one under way, or the last one that ended.
+  bool running = false;
+  bool applying = false;
+  Result<void> gone;  // Why this process may not drive any longer.
+
+  void post(Event event, std::shared_ptr<net::Wakeup> taken = {}) {
+    inbox.push_back({std::move(event), std::move(taken)});
+    wakeup.notify();
+  }
+  [[nodiscard]] EffectCall call(std::string key) const {
+    const Plan& p = plan->stored.plan;
+    return {std::move(key), p.id, p.from, p.to, p.policy};
+  }
+  void tell_steps(const std::vector<Step>& before) {
+    const Plan& p = plan->stored.plan;
+    for (std::size_t i = 0; i < p.steps.size(); ++i)
+      if (i >= before.size() || before[i].state != p.steps[i].state ||
+          before[i].attempt != p.steps[i].attempt)
+        effects.step_changed(p, p.steps[i]);
+  }
+
+  Task<void> take(Event event);
+  Task<void> save();
+  void begin_effect(const Effect& effect);
+  Task<void> do_action(Do what, EffectCall call);
+  Task<void> do_query(std::string key);
+  Task<void> do_observe();
+  Task<void> do_sample();
+  Task<void> do_begin();
+  Task<void> take_up();
+};
+
+// Effects come in order: a Save is waited for before anything after it, and its Saved is taken at
+// once, so that what hangs on it goes out (U1).
+Task<void> UpgradeRunner::State::take(Event event) {
+  std::deque<Event> now{std::move(event)};
+  while (!now.empty() && gone && plan) {
+    const std::vector<Step> before = plan->stored.plan.steps;
+    NextResult result = next(std::move(*plan), now.front(), {net::now(), net::wall_now()});
+    now.pop_front();
+    plan = std::move(result.state);
+    for (const Effect& effect : result.effects) {
+      if (!std::holds_alternative<Save>(effect)) {
+        begin_effect(effect);
+        continue;
+      }
+      co_await save();
+      if (!gone) co_return;
+      now.emplace_back(Saved{});
+    }
+    tell_steps(before);
+  }
+}
+
+Task<void> UpgradeRunner::State::save() {
+  std::string record = encode_plan(plan->stored);
+  plan->stored.original = record;
+  for (;;) {
+    const Result<void> saved = co_await effects.save_plan(record);
+    if (saved) co_return;
+    const std::string& code = saved.error().code;
+    log_warning("upgrade.save_failed", {{"code", code}, {"why", saved.error().message}});
+    if (code != "unavailable" && code != "slow_down") {
+      gone = saved;  // Another process writes, or nobody knows: whoever writes next goes on.
+      co_return;
+    }
+    const bool waited = co_await net::sleep_for(kLookAgain);
+    if (!waited) {
+      gone = fail("cancelled", "The runner was stopped");
+      co_return;
+    }
+  }
+}
+
+void UpgradeRunner::State::begin_effect(const Effect& effect) {
+  if (const auto* what = std::get_if<Do>(&effect)) {
+    tasks.spawn("upgrade." + std::string(word(what->action)), do_action(*what, call(what->key)));
+  } else if (const auto* query = std::get_if<Query>(&effect)) {
+    tasks.spawn("upgrade.query", do_query(query->key));
+  } else if (std::holds_alternative<Observe>(effect)) {
+    tasks.spawn("upgrade.observe", do_observe());
+  } else if (std::holds_alternative<SampleHealth>(effect)) {
+    tasks.spawn("upgrade.health", do_sample());
+  }
+}
+
+Task<void> UpgradeRunner::State::do_action(Do what, EffectCall call) {
+  log_info("upgrade.effect", {{"action", std::string(word(what.action))}, {"key", what.key}});
+  const Result<void> done = co_await effects.perform(what.action, std::move(call));
+  Answered answer;
+  answer.key = what.key;
+  answer.ok = done.has_value();
+  if (!done) {
+    answer.code = done.error().code;
+    answer.message = done.error().text();
+    log_warning("upgrade.effect_failed",
+                {{"key", what.key}, {"code", answer.code}, {"why", answer.message}});
+  }
+  post(std::move(answer));
+}
+
+Task<void> UpgradeRunner::State::do_query(std::string key) {
+  const auto answer = co_await effects.query(key);
+  if (!answer) co_return;  // The core asks again at its deadline.
+  QueryAnswered event;
+  event.key = key;
+  event.known = answer->has_value();
+  if (event.known) {
+    event.ok = (*answer)->ok;
+    event.code = (*answer)->code;
+    event.message = (*answer)->message;
+  }
+  post(std::move(event));
+}
+
+Task<void> UpgradeRunner::State::do_observe() {
+  for (;;) {
+    auto seen = co_await effects.observe();
+    if (seen) {
+      post(Observed{std::move(*seen)});
+      co_return;
+    }
+    log_warning("upgrade.observe_failed",
+                {{"code", seen.error().code}, {"why", seen.error().message}});
+    const bool waited = co_await net::sleep_for(kLookAgain);
+    if (!waited) co_return;
+  }
+}
+
+Task<void> UpgradeRunner::State::do_sample() {
+  auto sample = co_await effects.sample_health();
+  // No answer about our own health is no good health.
+  if (!sample) sample = Health{false, sample.error().message};
+  post(std::move(*sample));
+}
+
+// Loads the stored plan and begins with what is seen now.
+Task<void> UpgradeRunner::State::take_up() {
+  const auto record = co_await effects.load_plan();
+  if (!record) {
+    gone = fail(record);
+    co_return;
+  }
+  if (!*record) co_return;
+  auto stored = decode_plan(**record);
+  if (!stored) {
+    log_error("upgrade.bad_plan", {{"why", stored.error().message}});
+    gone = fail(stored);
+    co_return;
+  }
+  plan = resume_from(std::move(*stored));
+  if (ended(plan->stored)) co_return;
+  tasks.spawn("upgrade.begin", do_begin());
+}
+
+// The first look: the plan goes on from what is so now.
+Task<void> UpgradeRunner::State::do_begin() {
+  for (;;) {
+    auto seen = co_await effects.observe();
+    if (seen) {
+      post(Begun{std::move(*seen)});
+      co_return;
+    }
+    log_warning("upgrade.observe_failed",
+                {{"code", seen.error().code}, {"why", seen.error().message}});
+    const bool waited = co_await net::sleep_for(kLookAgain);
+    if (!waited) co_return;
+  }
+}
+
+UpgradeRunner::UpgradeRunner(net::Executor executor, UpgradeEffects& effects)
+    : state_(std::make_shared<State>(std::move(executor), effects)) {}
+UpgradeRunner::~UpgradeRunner() = default;
+
+Task<Result<void>> UpgradeRunner::run() {
+  const auto state = state_;
+  state->gone = {};
+  state->running = true;
+  co_await state->take_up();
+  for (;;) {
+    const bool stop = co_await net::is_cancelled();
+    if (stop || !state->gone) break;
+    if (state->inbox.empty()) {
+      const Instant wake = state->plan ? wake_at(*state->plan) : Instant::max();
+      const bool notified = co_await state->wakeup.wait_until(wake);
+      if (!notified && state->plan && net::now() >= wake) co_await state->take(TimePassed{});
+      continue;
+    }
+    State::Incoming incoming = std::move(state->inbox.front());
+    state->inbox.pop_front();
+    co_await state->take(std::move(incoming.event));
+    if (incoming.taken) incoming.taken->notify();
+  }
+  state->running = false;
+  const Result<void> why =
+      state->gone ? Result<void>(fail("cancelled", "The runner was stopped")) : state->gone;
+  for (const State::Incoming& left : state->inbox)
+    if (left.taken) left.taken->notify();
+  state->inbox.clear();
+  state->tasks.cancel();
+  co_await state->tasks.join();
+  co_return why;
+}
+
+Task<Result<Plan>> UpgradeRunner::dry_run(ApplyRequest request) {
+  const auto state = state_;
+  const auto site = co_await state->effects.site_snapshot(true);
+  if (!site) co_return fail(site);
+  SiteSnapshot snapshot = *site;
+  snapshot.plan_under_way = state->plan && !ended(state->plan->stored);
+  co_return plan(snapshot, request.policy, request.target, random_id<PlanId>());
+}
+
+Task<Result<PlanId>> UpgradeRunner::apply(ApplyRequest request) {
+  const auto state = state_;
+  if (!state->running || !state->gone)
+    co_return fail("unavailable", "This process does not write now");
+  if (state->applying) co_return fail("busy", "Another upgrade is being planned");
+  state->applying = true;
+  const auto planned = co_await dry_run(std::move(request));
+  state->applying = false;
+  if (!planned) co_return fail(planned);
+  if (state->plan && !ended(state->plan->stored))
+    co_return fail("busy", "Another upgrade is under way", "", "See `everspan upgrade status`");
+  const PlanId id = planned->id;
+  state->plan = begin(*planned, net::wall_now());
+  co_await state->save();
+  if (!state->gone) {
+    state->wakeup.notify();
+    co_return fail(state->gone);
+  }
+  state->tasks.spawn("upgrade.begin", state->do_begin());
+  co_return id;
+}
+
+Task<Result<void>> UpgradeRunner::request(Request what) {
+  const auto state = state_;
+  if (!state->running || !state->gone)
+    co_return fail("unavailable", "This process does not write now");
+  if (!state->plan) co_return fail("no_plan", "There is no upgrade under way");
+  const auto may = may_ask(state->plan->stored, what);
+  if (!may) co_return may;
+  const auto taken = std::make_shared<net::Wakeup>(state->executor);
+  state->post(Asked{what}, taken);
+  const bool done = co_await taken->wait_until(net::now() + 10s);
+  if (!done) co_return fail("timeout", "The request was not stored in time");
+  if (!state->running || !state->gone)
+    co_return fail("unavailable", "This process stopped writing before the request was stored");
+  co_return Result<void>{};
+}
+
+Progress UpgradeRunner::progress() const {
+  Progress out;
+  if (!state_->plan) return out;
+  out.any = true;
+  out.stored = state_->plan->stored;
+  out.state = std::string(api_state(out.stored));
+  if (out.stored.cursor < out.stored.plan.steps.size())
+    out.step = out.stored.plan.steps[out.stored.cursor].id;
+  return out;
+}
+
+std::string_view api_state(const PlanState::Stored& stored) {
+  if (awaits_finalize(stored)) return "awaiting_finalize";
+  const bool within = stored.cursor < stored.plan.steps.size();
+  if (stored.status == Status::running && within &&
+      stored.plan.steps[stored.cursor].kind == StepKind::soak)
+    return "soaking";
+  if (stored.status == Status::upgraded) return "done";
+  if (stored.status == Status::going_back) return "running";
+  return word(stored.status);
+}
+
+}  // namespace everspan::upgrade
