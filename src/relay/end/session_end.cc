@@ -81,6 +81,10 @@ std::size_t SessionEnd::room(std::uint32_t channel) const {
   return slot ? slot->end->room() : 0;
 }
 
+void SessionEnd::want_room(std::uint32_t channel) {
+  if (Slot* slot = find(channel)) slot->wants_room = true;
+}
+
 void SessionEnd::finish(std::uint32_t channel, Instant now) {
   Slot* slot = find(channel);
   if (!slot || ended_) return;

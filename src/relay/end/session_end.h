@@ -121,6 +121,7 @@ class SessionEnd {
   void abort_channel(std::uint32_t channel, std::string code, std::string message, Instant now);
   [[nodiscard]] std::size_t write(std::uint32_t channel, std::string_view bytes, Instant now);
   [[nodiscard]] std::size_t room(std::uint32_t channel) const;
+  void want_room(std::uint32_t channel);  // Writable when there is some again.
   void finish(std::uint32_t channel, Instant now);
   [[nodiscard]] std::string_view readable(std::uint32_t channel) const;
   void consume(std::uint32_t channel, std::size_t bytes, Instant now);
