@@ -23,6 +23,8 @@ std::string_view to_string(Role role) {
 
 std::string_view to_string(EffectKind kind) {
   switch (kind) {
+    case EffectKind::self_test:
+      return "self_test";
     case EffectKind::stage:
       return "stage";
     case EffectKind::start_candidate:
@@ -50,9 +52,10 @@ SlotsCore::SlotsCore(State state, Limits limits, Instant now)
     if (slot.role == Role::retiring) live.exit_by = now + limits_.retire_wait;
     live_[slot.instance] = live;
   }
-  // Staging died with the base that ran it. It is keyed by content, so the retry may do it again.
+  // Jobs died with the base that ran them. Doing them again is harmless, so the retry may.
   if (std::erase_if(state_.effects, [](const Effect& e) {
-        return e.kind == EffectKind::stage && e.outcome.pending;
+        return (e.kind == EffectKind::stage || e.kind == EffectKind::self_test) &&
+               e.outcome.pending;
       }) > 0)
     dirty_ = true;
 }

@@ -96,11 +96,13 @@ class SlotsCore {
   void on(const Exited& event);
   void on(const Request& event);
   void on(const StageDone& event);
+  void on(const SelfTestDone& event);
   void on(const StopAll& event);
   void on(const TimePassed&) {}
 
   // Requests (slots_requests.cc).
   void ask(const Request& r, const StageRequest& what);
+  void ask(const Request& r, const SelfTestRequest& what);
   void ask(const Request& r, const StartCandidateRequest& what);
   void ask(const Request& r, const StopCandidateRequest& what);
   void ask(const Request& r, const SwitchRequest& what);
@@ -113,6 +115,7 @@ class SlotsCore {
   void begin_effect(const Request& r, EffectKind kind);
   void end_effect(const std::string& key, EffectKind kind, Outcome outcome);
   void end_effects(EffectKind kind, const Outcome& outcome);
+  void raise_floor();
   [[nodiscard]] Effect* effect(std::string_view key);
 
   // What follows from where things stand (slots_settle.cc).

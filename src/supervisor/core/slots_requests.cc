@@ -2,9 +2,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/version.h"
 #include "supervisor/core/slots_core.h"
 
 namespace everspan::supervisor {
+namespace {
+
+// No floor: nothing is below. A version that cannot be read is below every floor.
+bool is_below(const std::string& version, const std::string& floor) {
+  if (floor.empty()) return false;
+  const auto least = Version::parse(floor);
+  const auto asked = Version::parse(version);
+  return !least || !asked || *asked < *least;
+}
+
+}  // namespace
 
 bool SlotsCore::may_ask(const Request& r) const {
   const bool reads =
@@ -46,15 +58,28 @@ void SlotsCore::ask(const Request& r, const StageRequest& what) {
   act(RunStage{.key = r.key, .what = what});
 }
 
+void SlotsCore::ask(const Request& r, const SelfTestRequest& what) {
+  if (std::ranges::find(releases_, what.digest, &Release::digest) == releases_.end())
+    return refuse(r, "unknown_release", "This release is not staged here", "Stage it first");
+  begin_effect(r, EffectKind::self_test);
+  act(RunSelfTest{.key = r.key, .what = what});
+}
+
+void SlotsCore::on(const SelfTestDone& event) {
+  end_effect(event.key, EffectKind::self_test, event.outcome);
+}
+
 void SlotsCore::on(const StageDone& event) {
-  if (event.outcome.ok)
-    on(ReleaseKnown{Release{.digest = event.outcome.digest, .version = event.version}});
+  if (event.outcome.ok) on(ReleaseKnown{event.release});
   end_effect(event.key, EffectKind::stage, event.outcome);
 }
 
 void SlotsCore::ask(const Request& r, const StartCandidateRequest& what) {
-  if (std::ranges::find(releases_, what.digest, &Release::digest) == releases_.end())
+  const auto release = std::ranges::find(releases_, what.digest, &Release::digest);
+  if (release == releases_.end())
     return refuse(r, "unknown_release", "This release is not staged here", "Stage it first");
+  if (is_below(release->version, state_.security_floor))
+    return refuse(r, "below_floor", "This release is older than the security floor allows");
   if (slot_of(Role::fallback))
     return refuse(r, "watching", "The last switch is still watched",
                   "Finalise it or go back first");
@@ -148,7 +173,17 @@ void SlotsCore::ask(const Request& r, const GoodRequest&) {
     if (live_of(instance) == nullptr) erase(instance);
   }
   state_.watch_silence_ms = 0;
+  raise_floor();
   end_effect(r.key, EffectKind::good, Outcome{.ok = true});
+}
+
+void SlotsCore::raise_floor() {
+  const auto* active = find(Role::active);
+  if (active == nullptr) return;
+  const auto release = std::ranges::find(releases_, active->digest, &Release::digest);
+  if (release == releases_.end() || !Version::parse(release->security_floor)) return;
+  if (state_.security_floor.empty() || is_below(state_.security_floor, release->security_floor))
+    state_.security_floor = release->security_floor;
 }
 
 void SlotsCore::ask(const Request& r, const QueryRequest& what) {

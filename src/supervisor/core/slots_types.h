@@ -39,6 +39,7 @@ struct Slot {
 };
 
 enum class EffectKind : std::uint8_t {
+  self_test,
   stage,
   start_candidate,
   stop_candidate,
@@ -71,14 +72,16 @@ struct State {
   std::vector<Slot> slots;      // At most one each of active, candidate, fallback.
   std::vector<Effect> effects;  // Oldest first, at most Limits::effects_max.
   std::uint32_t watch_silence_ms = 0;
-  std::string switch_key;   // Effect that waits for the new writer's word.
-  std::string last_switch;  // "", "switched", "went back: <why>"
+  std::string switch_key;      // Effect that waits for the new writer's word.
+  std::string last_switch;     // "", "switched", "went back: <why>"
+  std::string security_floor;  // No release below it is started; raised by Good. Empty: none.
   bool operator==(const State&) const = default;
 };
 
 struct Release {
   std::string digest;
   std::string version;
+  std::string security_floor;  // What it asks the floor to be once it is good.
 };
 
 // Each with its reason. Times are long where a false alarm costs sessions, short where waiting
@@ -152,6 +155,10 @@ struct Exited {
 struct StageRequest {
   std::string version, package_path, metadata_dir, target_name;
 };
+struct SelfTestRequest {
+  std::string digest, log_copy;
+  std::uint32_t timeout_ms = 0;
+};
 struct StartCandidateRequest {
   std::string digest;
 };
@@ -173,20 +180,24 @@ struct StatusRequest {};
 struct Request {
   InstanceId from = 0;
   std::string key;
-  std::variant<StageRequest, StartCandidateRequest, StopCandidateRequest, SwitchRequest,
-               GoodRequest, BackRequest, QueryRequest, StatusRequest>
+  std::variant<StageRequest, SelfTestRequest, StartCandidateRequest, StopCandidateRequest,
+               SwitchRequest, GoodRequest, BackRequest, QueryRequest, StatusRequest>
       what;
 };
 struct StageDone {
   std::string key;
   Outcome outcome;
-  std::string version;
+  Release release;
+};
+struct SelfTestDone {
+  std::string key;
+  Outcome outcome;
 };
 struct StopAll {};  // Clean stop of the node.
 struct TimePassed {};
 using Event = std::variant<FirstRelease, ReleaseKnown, Started, StartFailed, Returned, Disconnected,
                            Ready, Heartbeat, Activated, NotActivated, Released, Exited, Request,
-                           StageDone, StopAll, TimePassed>;
+                           StageDone, SelfTestDone, StopAll, TimePassed>;
 
 // --- Actions ---
 struct Persist {};  // Make SlotsCore::state() durable. Always first; nothing behind it runs before.
@@ -233,6 +244,10 @@ struct RunStage {
   std::string key;
   StageRequest what;
 };
+struct RunSelfTest {
+  std::string key;
+  SelfTestRequest what;
+};
 struct Reply {
   InstanceId to = 0;
   std::string key;
@@ -245,8 +260,8 @@ struct Note {  // For the log.
   std::string text;
 };
 struct Stopped {};  // After StopAll: no process is left.
-using Action =
-    std::variant<Persist, StartProcess, SendWelcome, SendActivate, SendReleaseWriter, LinkPeers,
-                 SendPeerGone, SendRole, SendRetire, Kill, RunStage, Reply, Note, Stopped>;
+using Action = std::variant<Persist, StartProcess, SendWelcome, SendActivate, SendReleaseWriter,
+                            LinkPeers, SendPeerGone, SendRole, SendRetire, Kill, RunStage,
+                            RunSelfTest, Reply, Note, Stopped>;
 
 }  // namespace everspan::supervisor

@@ -1,0 +1,74 @@
+#include "supervisor/layout.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/crypto.h"
+#include "supervisor/detail/files.h"
+
+namespace everspan::supervisor {
+namespace {
+
+constexpr auto kKeepOwner = static_cast<uid_t>(-1);
+
+}  // namespace
+
+Result<SiteUser> find_site_user(const std::string& name) {
+  if (geteuid() != 0) return SiteUser{.uid = geteuid(), .gid = getegid(), .separate = false};
+  const auto* known = getpwnam(name.empty() ? "everspan" : name.c_str());
+  if (known != nullptr && known->pw_uid == 0)
+    return fail("no_user", "The site must not run as root", "", "Name another --site-user");
+  if (known != nullptr)
+    return SiteUser{.uid = known->pw_uid, .gid = known->pw_gid, .separate = true};
+  if (!name.empty())
+    return fail("no_user", "There is no user '" + name + "'", "", "Make it, or name another one");
+  return SiteUser{.uid = kSiteUidDefault, .gid = kSiteUidDefault, .separate = true};
+}
+
+Result<void> make_layout(const Layout& layout, const SiteUser& user) {
+  std::string at;
+  for (std::size_t slash = 1; slash != std::string::npos;) {  // Parents, as they come.
+    slash = layout.data.find('/', slash + 1);
+    at = layout.data.substr(0, slash);
+    if (mkdir(at.c_str(), 0755) != 0 && errno != EEXIST)
+      return fail_errno("io", "Making " + at, errno);
+  }
+  const uid_t root = user.separate ? 0 : kKeepOwner;
+  const uid_t site = user.separate ? user.uid : kKeepOwner;
+  const auto make = [&](const std::string& path, mode_t mode, uid_t uid, gid_t gid) {
+    return detail::make_folder(path, mode, uid, gid);
+  };
+  auto made = make(layout.data, user.separate ? 01775 : 0755, root, user.gid);
+  if (made) made = make(layout.base(), 0700, root, 0);
+  if (made) made = make(layout.trust(), 0700, root, 0);
+  if (made) made = make(layout.releases(), 0755, root, 0);
+  if (made) made = make(layout.run(), 0755, root, 0);
+  for (const char* name : {"node", "journal", "blobs", "read", "incoming", "recordings"})
+    if (made) made = make(layout.data + "/" + name, 0700, site, user.gid);
+  return made;
+}
+
+Result<NodeId> load_or_make_node_id(const Layout& layout) {
+  if (detail::exists(layout.node_id())) {
+    auto text = detail::read_file(layout.node_id(), 256);
+    if (!text) return fail(text);
+    while (!text->empty() && text->back() == '\n') text->pop_back();
+    auto id = NodeId::from_hex(*text);
+    if (!id) return fail("bad_node_id", layout.node_id() + " does not hold 32 hex digits");
+    return *id;
+  }
+  const auto id = random_id<NodeId>();
+  auto saved = detail::write_file_durably(layout.node_id(), id.hex() + "\n", 0644);
+  if (!saved) return fail(saved);
+  return id;
+}
+
+bool failpoints_allowed(const Layout& layout) {
+  struct stat info{};
+  if (lstat(layout.failpoints_enabled().c_str(), &info) != 0) return false;
+  return S_ISREG(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 022) == 0;
+}
+
+}  // namespace everspan::supervisor
