@@ -37,8 +37,9 @@ class FaultVfs {
   [[nodiscard]] bool fired() const;
   [[nodiscard]] const std::string& name() const;
 
+  struct State;  // For fault_vfs.cc's C callbacks.
+
  private:
-  struct State;
   explicit FaultVfs(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
