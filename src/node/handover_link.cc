@@ -35,6 +35,7 @@ net::Task<> HandoverLink::run() {
   tasks_.spawn("handover-send", send_loop());
   for (;;) {
     Result<net::Message> message = co_await socket_.receive(Instant::max());
+    if (replaced_) break;
     if (!message) {
       log_info("handover.closed", {{"why", message.error().text()}});
       break;
@@ -50,7 +51,7 @@ net::Task<> HandoverLink::run() {
   for (auto& [id, call] : calls_) call->wakeup.notify();
   tasks_.cancel();
   co_await tasks_.join();
-  events_.on_handover_closed();
+  if (!replaced_) events_.on_handover_closed();
 }
 
 net::Task<> HandoverLink::send_loop() {

@@ -40,6 +40,8 @@ class HandoverLink {
   ~HandoverLink();
 
   [[nodiscard]] net::Task<> run();  // Until the other process is gone or this is cancelled.
+  // Another process took the other's place: nothing more is told to `events`.
+  void replaced() { replaced_ = true; }
   void say_hello(std::uint16_t probe_port);
   void say_serving(Generation generation, Revision head);
   void say_moved(std::uint32_t moved, std::uint32_t total, bool done);
@@ -71,6 +73,7 @@ class HandoverLink {
   std::map<std::uint64_t, std::shared_ptr<Call>> calls_;
   std::uint64_t next_id_ = 1;
   bool closed_ = false;
+  bool replaced_ = false;
 };
 
 }  // namespace everspan::node

@@ -1,0 +1,216 @@
+// The site process beside another one of its node: hand-over link, bridge, moving the ends, retiring.
+#include "common/log.h"
+#include "common/version.h"
+#include "net/socket.h"
+#include "node/site_process.h"
+#include "proto/base.pb.h"
+#include "proto/handover.pb.h"
+
+namespace everspan::node {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kMovedWithin = 20s;   // Then what is left re-dials by its orders.
+constexpr auto kLook = 20ms;
+constexpr auto kSnapshotEvery = 1s;
+constexpr auto kProbeWithin = 10s;
+constexpr auto kSlowLoop = 2s;       // A loop this late serves nobody.
+
+}  // namespace
+
+void SiteProcess::on_peer(int role, std::string release, int pid, net::Fd handover,
+                          net::Fd bridge) {
+  log_info("handover.peer", {{"role", std::to_string(role)},
+                             {"release", std::move(release)},
+                             {"pid", std::to_string(pid)}});
+  std::erase_if(old_handovers_, [](const Handover& old) { return old.tasks->running() == 0; });
+  if (handover_.link != nullptr) {
+    handover_.link->replaced();
+    handover_.tasks->cancel();
+    old_handovers_.push_back(std::move(handover_));
+    writes_.peer_lost();
+  }
+  peer_probe_port_ = 0;
+  handover_.link = std::make_unique<HandoverLink>(control_, std::move(handover), *this);
+  handover_.tasks = std::make_unique<net::TaskScope>(control_);
+  handover_.tasks->spawn("handover-link", run_handover(*handover_.link));
+  handover_.link->say_hello(net::local_address(probe_listener_.get()).port);
+  if (relay_ != nullptr) relay_->set_peer(std::move(bridge));
+  if (live_ != nullptr) live_->set_peer(handover_.link.get());
+  writes_.peer_connected(*handover_.link);
+  // A process that comes beside one that serves already hears it at once.
+  if (writes_.serving()) {
+    const Result<store::LogHead> head = log_->head();
+    handover_.link->say_serving(generation_, head ? head->revision : Revision{});
+  }
+}
+
+net::Task<> SiteProcess::run_handover(HandoverLink& link) { co_await link.run(); }
+
+void SiteProcess::on_handover_closed() {
+  if (live_ != nullptr) live_->set_peer(nullptr);
+  peer_probe_port_ = 0;
+  writes_.peer_lost();
+}
+
+void SiteProcess::on_peer_gone(int pid, std::string how) {
+  log_info("handover.peer_gone", {{"pid", std::to_string(pid)}, {"how", std::move(how)}});
+  if (relay_ != nullptr) relay_->drop_peer();
+}
+
+void SiteProcess::on_peer_hello(const pb::HandoverHello& hello) {
+  peer_probe_port_ = static_cast<std::uint16_t>(hello.probe_port());
+}
+
+void SiteProcess::on_forwarded_write(std::uint64_t id, std::string transaction) {
+  writes_.forwarded_write(id, std::move(transaction));
+}
+
+void SiteProcess::on_peer_serving(Generation generation, Revision head) {
+  log_info("handover.peer_serves", {{"generation", std::to_string(generation.value)},
+                                    {"revision", std::to_string(head.value)}});
+  writes_.peer_serves(generation);
+  if (!writes_.serving()) move_ends("upgrade");
+}
+
+void SiteProcess::move_ends(std::string reason) {
+  if (relay_ == nullptr) return;
+  relay::Pace pace;
+  pace.reason = std::move(reason);
+  auto progress = [this](relay::MoveProgress now) {
+    auto tell = [this, now] {
+      const auto total = static_cast<std::uint32_t>(now.legs_total);
+      const auto moved = static_cast<std::uint32_t>(now.moved + now.lost);
+      if (upgrade_ != nullptr) upgrade_->set_moved(moved, total);
+      if (handover_.link != nullptr) handover_.link->say_moved(moved, total, now.left == 0);
+      if (now.left == 0) log_info("ends.moved", {{"legs", std::to_string(total)}});
+    };
+    net::asio::post(control_, std::move(tell));
+  };
+  relay_->migrate_all(std::move(pace), std::move(progress));
+}
+
+bool SiteProcess::on_push_open(EndpointId endpoint, std::string signed_grant) {
+  return relay_ != nullptr && relay_->open_session(endpoint, signed_grant);
+}
+
+void SiteProcess::on_move_progress(std::uint32_t moved, std::uint32_t total, bool done) {
+  if (upgrade_ != nullptr) upgrade_->set_moved(moved, total);
+}
+
+void SiteProcess::fill_snapshot(pb::SnapshotReply& reply) {
+  if (live_ != nullptr) live_->fill_reply(last_snapshot_, reply);
+}
+
+net::Task<> SiteProcess::refresh_snapshot() {
+  for (;;) {
+    // Only while another process may ask for it.
+    if (handover_.link != nullptr) last_snapshot_ = co_await live_->local_snapshot();
+    const bool waited = co_await net::sleep_for(kSnapshotEvery);
+    if (!waited) co_return;
+  }
+}
+
+net::Task<> SiteProcess::retire(std::string why) {
+  log_info("site.retiring", {{"why", std::move(why)}});
+  const Instant deadline = net::now() + kMovedWithin;
+  const bool others = handover_.link != nullptr && !writes_.serving();
+  while (others && relay_ != nullptr && net::now() < deadline &&
+         relay_->session_count() + relay_->agent_count() > 0) {
+    const bool waited = co_await net::sleep_for(kLook);
+    if (!waited) break;
+  }
+  co_await acceptor_.stop();
+  co_await probe_acceptor_.stop();
+  if (upgrade_ != nullptr) co_await upgrade_->stop_runner();
+  if (relay_ != nullptr) {
+    const auto closed = std::make_shared<net::Wakeup>(control_);
+    auto done = [this, closed] {
+      auto tell = [closed] { closed->notify(); };
+      net::asio::post(control_, std::move(tell));
+    };
+    relay_->shutdown(std::move(done));
+    co_await closed->wait_until(net::now() + kMovedWithin);
+  }
+  // What was recorded and journalled reaches the disk before this process ends.
+  recording::Recorder* recorder = recorder_.release();
+  store::Journal* journal = journal_.get();
+  const std::function<Result<void>()> flush = [recorder, journal]() -> Result<void> {
+    delete recorder;
+    store::JournalEntry entry;
+    entry.who = "node";
+    entry.what = "site.retired";
+    entry.subject = std::string(program_version());
+    entry.at = net::wall_now();
+    const Result<std::uint64_t> written = journal->append_and_wait(std::move(entry));
+    if (!written) return fail(written);
+    return {};
+  };
+  const Result<void> flushed = co_await pool_.run(flush);
+  if (!flushed) log_error("journal.flush_failed", {{"why", flushed.error().text()}});
+  stop_in_order_ = true;
+  stopped_.notify();
+}
+
+net::Task<> SiteProcess::follow_log() {
+  Result<store::HeadWatch> watch = store::HeadWatch::open(paths_.log());
+  if (!watch) co_return give_up("The log cannot be watched: " + watch.error().text());
+  for (;;) {
+    const Result<std::vector<EndedSession>> ended = view_.follow(*log_);
+    if (!ended) {
+      // A learner that cannot read does not stop the writer; the writer itself must.
+      log_error("log.follow_failed", {{"why", ended.error().text()}});
+      if (writes_.serving()) co_return give_up("The log cannot be read: " + ended.error().text());
+    } else {
+      for (const EndedSession& session : *ended)
+        relay_->end_session(session.session, session.signed_tombstone);
+      for (const EndpointId& endpoint : view_.take_removed_endpoints())
+        relay_->close_endpoint(endpoint, "removed");
+      writes_.set_feature_level(view_.feature_level());
+    }
+    // A hint may be lost with the process that gives it, so look now and then in any case.
+    co_await net::wait_readable(watch->fd(), net::now() + 1s);
+    const auto state = co_await net::asio::this_coro::cancellation_state;
+    if (state.cancelled() != net::asio::cancellation_type::none) co_return;
+    watch->drain();
+  }
+}
+
+upgrade::Health SiteProcess::health() const {
+  if (recorder_ != nullptr) {
+    if (const std::optional<Error> failing = recorder_->failing())
+      return {false, "recording: " + failing->text()};
+  }
+  if (io_.loop_delay() > kSlowLoop) return {false, "an io thread is late by seconds"};
+  return {true, {}};
+}
+
+net::Task<> SiteProcess::heartbeats() {
+  const auto every = std::chrono::milliseconds(std::max(50U, base_.welcome().heartbeat_ms()));
+  for (;;) {
+    const upgrade::Health now = health();
+    pb::SiteToBase message;
+    message.mutable_heartbeat()->set_healthy(now.healthy);
+    message.mutable_heartbeat()->set_why(now.why);
+    message.mutable_heartbeat()->set_committed_revision(view_.applied().value);
+    base_.send(message);
+    const bool waited = co_await net::sleep_for(every);
+    if (!waited) co_return;
+  }
+}
+
+net::Task<Result<std::string>> SiteProcess::probe(std::uint16_t port) {
+  if (port == 0) co_return fail("probe_failed", "The candidate has not said where it can be probed");
+  const Result<store::LogMeta> meta = log_->meta();
+  if (!meta) co_return fail(meta);
+  ProbeTarget target{{"127.0.0.1", port}, identity_->certificate_names.front(), identity_->ca_pem};
+  const ProbeIdentity identity{identity_->id, probe_endpoint(*probe_key_), probe_key_.get(),
+                               &secrets_->grant_key, meta->epoch};
+  const Result<ProbeReport> report =
+      co_await run_probe(std::move(target), identity, net::now() + kProbeWithin);
+  if (!report) co_return fail(report);
+  co_return report->release;
+}
+
+}  // namespace everspan::node

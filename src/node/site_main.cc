@@ -1,0 +1,109 @@
+#include "node/site_main.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/asio/signal_set.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <string_view>
+
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/version.h"
+#include "net/io_threads.h"
+#include "node/sandbox.h"
+#include "node/self_test.h"
+#include "node/site_process.h"
+
+namespace everspan::node {
+namespace {
+
+constexpr int kBaseSocket = 3;
+
+int self_test(const char* log_copy) {
+  const Result<void> passed = run_self_test(log_copy);
+  if (passed) {
+    std::printf("everspan-site %s: self-test passed\n", std::string(program_version()).c_str());
+    return 0;
+  }
+  std::fprintf(stderr, "everspan-site %s: self-test failed: %s\n",
+               std::string(program_version()).c_str(), passed.error().text().c_str());
+  return 1;
+}
+
+// Failpoints work only where a file that belongs to root (or, without privileges, to us) says so.
+Result<void> arm_failpoints() {
+  const char* text = std::getenv("EVERSPAN_FAILPOINT");
+  const char* file = std::getenv("EVERSPAN_FAILPOINT_FILE");
+  if (text == nullptr || file == nullptr) return {};
+  struct stat info {};
+  if (stat(file, &info) != 0 || (info.st_mode & 022) != 0 ||
+      (info.st_uid != 0 && info.st_uid != getuid()))
+    return {};
+  return failpoints_enable(text);
+}
+
+net::Task<> serve(SiteProcess& process, std::promise<Result<void>>& ended) {
+  Result<void> result = co_await process.run();
+  ended.set_value(std::move(result));
+}
+
+int serve_under_base() {
+  set_log_program("site");
+  const Result<void> armed = arm_failpoints();
+  if (!armed) {
+    log_error("site.bad_failpoint", {{"why", armed.error().text()}});
+    return 2;
+  }
+  const Result<void> sandboxed = enter_sandbox();
+  if (!sandboxed) {
+    log_error("site.sandbox", {{"why", sandboxed.error().text()}});
+    return 1;
+  }
+  net::IoThreads control(1);
+  net::IoThreads api(1);
+  net::IoThreads io(0);
+  // Lives until the process ends: other threads may still hold on to it then.
+  auto* process =
+      new SiteProcess(control, api, io, net::MessageSocket(net::Fd(kBaseSocket)));
+  net::asio::signal_set signals(control.executor(0), SIGTERM, SIGINT);
+  auto on_signal = [process](const boost::system::error_code& error, int number) {
+    if (!error) process->stop("signal " + std::to_string(number));
+  };
+  signals.async_wait(std::move(on_signal));
+
+  std::promise<Result<void>> ended;
+  std::future<Result<void>> result = ended.get_future();
+  net::TaskScope scope(control.executor(0));
+  auto start = [&scope, process, &ended] { scope.spawn("site", serve(*process, ended)); };
+  net::asio::post(control.executor(0), std::move(start));
+  const Result<void> outcome = result.get();
+  if (!outcome) log_error("site.ended", {{"why", outcome.error().text()}});
+  // Everything durable is flushed by then; destructors of a dozen services in threads that still run
+  // would only find new ways to hang.
+  std::fflush(nullptr);
+  _exit(outcome ? 0 : 1);
+}
+
+}  // namespace
+
+int site_main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--version") {
+    std::printf("everspan-site %s\n", std::string(program_version()).c_str());
+    return 0;
+  }
+  if (argc == 3 && std::string_view(argv[1]) == "--self-test") return self_test(argv[2]);
+  if (argc != 1 || fcntl(kBaseSocket, F_GETFD) < 0) {
+    std::fputs("everspan-site is started by everspan-base. To begin: everspan-base --help\n",
+               stderr);
+    return 2;
+  }
+  return serve_under_base();
+}
+
+}  // namespace everspan::node

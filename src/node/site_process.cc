@@ -1,0 +1,277 @@
+#include "node/site_process.h"
+
+#include <unistd.h>
+
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/version.h"
+#include "net/socket.h"
+#include "proto/base.pb.h"
+#include "proto/frame.h"
+#include "site/genesis.h"
+
+namespace everspan::node {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kGreetWithin = 10s;
+
+}  // namespace
+
+SiteProcess::SiteProcess(net::IoThreads& control, net::IoThreads& api_threads, net::IoThreads& io,
+                         net::MessageSocket base)
+    : control_threads_(control),
+      control_(control.executor(0)),
+      api_executor_(api_threads.executor(0)),
+      io_(io),
+      base_(control_, std::move(base), *this),
+      writes_(control_, pool_, *this),
+      acceptor_(control_, io, *this),
+      probe_acceptor_(control_, io, *this),
+      tasks_(control_),
+      http_tasks_(api_executor_),
+      stopped_(control_),
+      started_(net::now()) {
+  drain_ = std::make_shared<http::Drain>();
+}
+
+SiteProcess::~SiteProcess() = default;
+
+net::Task<Result<void>> SiteProcess::run() {
+  const Result<void> greeted = co_await base_.greet(net::now() + kGreetWithin);
+  if (!greeted) co_return fail(greeted);
+  const pb::Welcome& welcome = base_.welcome();
+  paths_.root = welcome.data_dir();
+  const Result<NodeId> node = NodeId::from_raw(welcome.node_id());
+  if (!node) co_return fail(node);
+  node_ = *node;
+  const Result<void> opened = open_store();
+  if (!opened) co_return fail(opened);
+  if (!welcome.has_init()) {
+    const Result<void> site = co_await open_site();
+    if (!site) co_return fail(site);
+  }
+  tasks_.spawn("base-link", base_.run());
+  tasks_.spawn("heartbeats", heartbeats());
+  failpoint("site.before_ready");
+  pb::SiteToBase message;
+  message.mutable_ready()->set_release(std::string(program_version()));
+  message.mutable_ready()->set_read_revision(view_.applied().value);
+  base_.send(message);
+  log_info("site.ready", {{"version", std::string(program_version())},
+                          {"revision", std::to_string(view_.applied().value)}});
+  co_await stopped_.wait_until(Instant::max());
+  if (stop_in_order_) co_return Result<void>();
+  co_return fail("stopped", stop_why_);
+}
+
+Result<void> SiteProcess::open_store() {
+  store::LogWriter::Options options;
+  options.path = paths_.log();
+  options.node_id = node_;
+  options.now = [] { return net::wall_now(); };
+  if (base_.welcome().has_init())
+    options.new_site = store::NewSite{random_id<LineageId>(), Epoch{1}};
+  Result<std::unique_ptr<store::LogWriter>> writer = store::LogWriter::open(std::move(options));
+  if (!writer) return fail(writer);
+  log_writer_ = std::move(*writer);
+  writes_.set_log(log_writer_.get());
+  Result<std::unique_ptr<store::LogReader>> reader = store::LogReader::open(paths_.log());
+  if (!reader) return fail(reader);
+  log_ = std::move(*reader);
+  store::Journal::Options journal;
+  journal.dir = paths_.journal();
+  journal.node = node_;
+  journal.generation = Generation{base_.welcome().generation()};
+  journal.now = [] { return net::wall_now(); };
+  Result<std::unique_ptr<store::Journal>> opened = store::Journal::open(std::move(journal));
+  if (!opened) return fail(opened);
+  journal_ = std::move(*opened);
+  return {};
+}
+
+net::Task<Result<void>> SiteProcess::open_site() {
+  const Result<void> loaded = view_.load(*log_, net::wall_now());
+  if (!loaded) co_return fail(loaded);
+  writes_.set_feature_level(view_.feature_level());
+  Result<site::SiteIdentity> identity = site::load_identity(*log_);
+  if (!identity) co_return fail(identity);
+  identity_ = std::make_unique<site::SiteIdentity>(std::move(*identity));
+  Result<site::SiteSecrets> secrets = site::load_secrets(*log_);
+  if (!secrets) co_return fail(secrets);
+  secrets_ = std::make_unique<site::SiteSecrets>(std::move(*secrets));
+  store::LogReader* log = log_.get();
+  const std::string path = paths_.read_model(std::string(program_version()));
+  const std::function<Result<std::unique_ptr<site::Catalog>>()> build = [log, path] {
+    return site::Catalog::open(path, *log);
+  };
+  Result<std::unique_ptr<site::Catalog>> catalog = co_await pool_.run(build);
+  if (!catalog) co_return fail(catalog);
+  catalog_ = std::move(*catalog);
+  context_ = std::make_unique<site::Context>(site::Context{
+      *log_, writes_, *catalog_, *identity_, *secrets_, node_, [] { return net::wall_now(); }});
+
+  Result<SigningKey> probe_key = node::probe_key(secrets_->request_key);
+  if (!probe_key) co_return fail(probe_key);
+  probe_key_ = std::make_unique<SigningKey>(std::move(*probe_key));
+  recording::RecorderOptions recording;
+  recording.folder = paths_.recordings();
+  recording.site = identity_->id;
+  recording.node = node_;
+  recording.generation = base_.welcome().generation();
+  Result<std::unique_ptr<recording::Recorder>> recorder = recording::Recorder::open(recording);
+  if (!recorder) co_return fail(recorder);
+  recorder_ = std::move(*recorder);
+
+  live_ = std::make_unique<LiveNode>(LiveNode::Parts{
+      control_, view_, *journal_, node_, [this] { return own_addresses(); },
+      [this] { return net::asio::co_spawn(control_, verify_here(), net::asio::use_awaitable); }});
+  live_->set_site(context_.get(), &secrets_->grant_key, probe_endpoint(*probe_key_),
+                  probe_key_->public_key());
+  relay_ = std::make_unique<relay::Relay>(io_, *live_, recorder_.get());
+  live_->set_relay(relay_.get());
+  upgrade_ = std::make_unique<NodeUpgrade>(NodeUpgrade::Parts{
+      control_, pool_, paths_, base_, writes_, *log_, view_, *journal_, node_,
+      [this] {
+        site::Settings settings(*context_);
+        return NodeUpgrade::Source{settings.appliance_text("updates.source").value_or(""),
+                                   settings.appliance_text("updates.ca").value_or("")};
+      },
+      [this] { return probe(peer_probe_port_); }, [this] { return health(); }});
+  passwords_ = std::make_unique<access::PasswordWorkers>();
+  api_ = std::make_unique<api::Api>(api::Services{*context_, *passwords_, *journal_, *live_, *this,
+                                                  *upgrade_, *upgrade_, paths_.recordings(),
+                                                  api_executor_, [] { return net::now(); }});
+  api_->add_routes(router_);
+
+  Result<net::TlsContext> tls = net::TlsContext::server(
+      {identity_->certificate_chain_pem(), secrets_->certificate_key_pem, {std::string(wire::kAlpn), "http/1.1"}});
+  if (!tls) co_return fail(tls);
+  const auto shared = std::make_shared<const net::TlsContext>(std::move(*tls));
+  acceptor_.set_context(shared);
+  probe_acceptor_.set_context(shared);
+  const Result<void> probing = start_probe_listener();
+  if (!probing) co_return fail(probing);
+  tasks_.spawn("follow-log", follow_log());
+  tasks_.spawn("snapshot", refresh_snapshot());
+  co_return Result<void>();
+}
+
+// On loopback only: a process shows that it can carry sessions before it gets the public listeners.
+Result<void> SiteProcess::start_probe_listener() {
+  Result<net::Fd> listener = net::listen_tcp({"127.0.0.1", 0}, 16);
+  if (!listener) return fail(listener);
+  probe_listener_ = std::move(*listener);
+  probe_acceptor_.start({probe_listener_.get()});
+  return {};
+}
+
+net::Task<Result<void>> SiteProcess::make_site() {
+  const pb::SiteInit init = base_.welcome().init();
+  const NodeId node = node_;
+  const std::function<Result<store::Transaction>()> work = [init, node] {
+    return site::first_transaction(init, node, net::wall_now());
+  };
+  Result<store::Transaction> first = co_await pool_.run(work);
+  if (!first) co_return fail(first);
+  const Result<store::Outcome> made = co_await writes_.submit(std::move(*first));
+  if (!made) co_return fail(made);
+  base_.forget_init();
+  log_info("site.made", {{"revision", std::to_string(made->revision.value)}});
+  co_return co_await open_site();
+}
+
+net::Task<> SiteProcess::serve_now(Generation generation) {
+  if (identity_ == nullptr) {
+    const Result<void> made = co_await make_site();
+    if (!made) co_return give_up("The site cannot be made: " + made.error().text());
+  }
+  if (!writes_.serving()) co_return;  // Released again meanwhile.
+  relay_->stop_migrating();
+  relay_->drain(false);
+  if (drain_.load()->requested) drain_ = std::make_shared<http::Drain>();
+  std::vector<int> listeners;
+  for (const ListenerFd& listener : base_.listeners()) listeners.push_back(listener.fd.get());
+  acceptor_.start(listeners);
+  ready_ = true;
+  generation_ = generation;
+  base_.set_generation(generation);
+  journal_->set_generation(generation);
+  const Result<store::LogHead> head = log_->head();
+  const std::uint64_t revision = head ? head->revision.value : 0;
+  pb::SiteToBase message;
+  message.mutable_activated()->set_generation(generation.value);
+  message.mutable_activated()->set_head_revision(revision);
+  base_.send(message);
+  if (handover_.link != nullptr) handover_.link->say_serving(generation, Revision{revision});
+  upgrade_->start_runner();
+  log_info("site.serving", {{"generation", std::to_string(generation.value)},
+                            {"revision", std::to_string(revision)}});
+}
+
+net::Task<> SiteProcess::leave() {
+  drain_.load()->requested = true;
+  if (relay_ != nullptr) relay_->drain(true);
+  co_await acceptor_.stop();
+  if (upgrade_ != nullptr) co_await upgrade_->stop_runner();
+}
+
+void SiteProcess::start_accepting() { serving_now_ = true; }
+
+void SiteProcess::serving(Generation generation) {
+  serving_now_ = true;
+  tasks_.spawn("serve", serve_now(generation));
+}
+
+void SiteProcess::not_serving(Generation generation, std::string why) {
+  serving_now_ = false;
+  pb::SiteToBase message;
+  message.mutable_not_activated()->set_generation(generation.value);
+  message.mutable_not_activated()->set_code("not_raised");
+  message.mutable_not_activated()->set_message(why);
+  base_.send(message);
+}
+
+void SiteProcess::stop_accepting() {
+  serving_now_ = false;
+  ready_ = false;
+  tasks_.spawn("leave", leave());
+}
+
+void SiteProcess::released(Generation generation, store::LogHead head) {
+  failpoint("site.before_released");
+  pb::SiteToBase message;
+  message.mutable_released()->set_generation(generation.value);
+  message.mutable_released()->set_head_revision(head.revision.value);
+  message.mutable_released()->set_head_hash(to_string(Bytes(head.hash)));
+  base_.send(message);
+  log_info("site.released", {{"generation", std::to_string(generation.value)},
+                             {"revision", std::to_string(head.revision.value)}});
+}
+
+void SiteProcess::on_activate(Generation generation) {
+  failpoint("site.before_activate");
+  writes_.granted(generation);
+}
+void SiteProcess::on_release_writer(Generation generation) { writes_.ask_release(generation); }
+
+void SiteProcess::on_role_changed(int role, std::string why) {
+  log_info("site.role", {{"role", std::to_string(role)}, {"why", std::move(why)}});
+}
+
+void SiteProcess::give_up(std::string why) {
+  log_error("site.cannot_go_on", {{"why", why}});
+  stop_why_ = std::move(why);
+  stopped_.notify();
+}
+
+void SiteProcess::stop(std::string why) {
+  if (retiring_) return;
+  retiring_ = true;
+  tasks_.spawn("retire", retire(std::move(why)));
+}
+
+void SiteProcess::on_retire(std::string why) { stop(std::move(why)); }
+
+}  // namespace everspan::node

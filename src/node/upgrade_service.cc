@@ -1,0 +1,198 @@
+#include "node/upgrade_service.h"
+
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/version.h"
+#include "proto/base.pb.h"
+#include "upgrade/core/plan_codec.h"
+
+namespace everspan::node {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kBaseAnswersWithin = 5s;
+
+template <class T>
+net::Task<T> on(net::Executor executor, net::Task<T> task) {
+  co_return co_await net::asio::co_spawn(executor, std::move(task), net::asio::use_awaitable);
+}
+
+Error no_runner() {
+  return {"not_primary", "Another process of this node is taking over", "Nothing was changed",
+          "Try again in a moment"};
+}
+
+}  // namespace
+
+NodeUpgrade::NodeUpgrade(Parts parts)
+    : parts_(std::move(parts)), metadata_(std::make_shared<std::mutex>()) {}
+NodeUpgrade::~NodeUpgrade() = default;
+
+void NodeUpgrade::start_runner() {
+  if (runner_ != nullptr) return;
+  runner_ = std::make_unique<upgrade::UpgradeRunner>(parts_.control, *this);
+  runner_tasks_ = std::make_unique<net::TaskScope>(parts_.control);
+  runner_tasks_->spawn("upgrade-runner", run_runner());
+}
+
+net::Task<> NodeUpgrade::run_runner() {
+  const Result<void> ended = co_await runner_->run();
+  if (!ended) log_info("upgrade.runner_ended", {{"why", ended.error().text()}});
+}
+
+net::Task<> NodeUpgrade::stop_runner() {
+  if (runner_ == nullptr) co_return;
+  // Taken out first: a start_runner() that comes meanwhile begins a new one.
+  const std::unique_ptr<net::TaskScope> tasks = std::move(runner_tasks_);
+  const std::unique_ptr<upgrade::UpgradeRunner> runner = std::move(runner_);
+  tasks->cancel();
+  co_await tasks->join();
+}
+
+void NodeUpgrade::set_moved(std::uint64_t moved, std::uint64_t total) {
+  moved_ = moved;
+  total_ = total;
+}
+
+net::Task<Result<std::unique_ptr<pb::BaseReply>>> NodeUpgrade::base_status() {
+  auto request = std::make_unique<pb::BaseRequest>();
+  request->set_key("status/" + std::to_string(getpid()) + "/" + std::to_string(next_status_++));
+  request->mutable_status();
+  Result<std::unique_ptr<pb::BaseReply>> reply =
+      co_await parts_.base.request(std::move(request), net::now() + kBaseAnswersWithin);
+  co_return reply;
+}
+
+net::Task<Result<void>> NodeUpgrade::ask_base(std::unique_ptr<pb::BaseRequest> request,
+                                              Duration within) {
+  Result<std::unique_ptr<pb::BaseReply>> reply =
+      co_await parts_.base.request(std::move(request), net::now() + within);
+  if (!reply) co_return fail(reply);
+  if ((*reply)->ok()) co_return Result<void>();
+  co_return fail((*reply)->code(), (*reply)->message(), {}, (*reply)->next());
+}
+
+net::Task<Result<std::optional<std::string>>> NodeUpgrade::load_plan() {
+  Result<std::optional<store::Record>> record = parts_.log.get("plan", "current");
+  if (!record) co_return fail(record);
+  if (!record->has_value()) co_return std::optional<std::string>();
+  co_return std::optional<std::string>((*record)->bytes);
+}
+
+net::Task<Result<void>> NodeUpgrade::save_plan(std::string record) {
+  // Only the writer drives a plan: a forwarded save would let two drive it.
+  if (!parts_.writes.serving())
+    co_return fail("not_writer", "This process does not write any more");
+  store::Transaction transaction;
+  transaction.writes.push_back(store::Write::put("plan", "current", std::move(record)));
+  const Result<store::Outcome> saved = co_await parts_.writes.submit(std::move(transaction));
+  if (!saved) co_return fail(saved);
+  co_return Result<void>();
+}
+
+net::Task<Result<std::optional<upgrade::EffectAnswer>>> NodeUpgrade::query(std::string key) {
+  auto request = std::make_unique<pb::BaseRequest>();
+  request->set_key("query/" + std::to_string(getpid()) + "/" + std::to_string(next_status_++));
+  request->mutable_query()->set_of(key);
+  Result<std::unique_ptr<pb::BaseReply>> reply =
+      co_await parts_.base.request(std::move(request), net::now() + kBaseAnswersWithin);
+  if (!reply) co_return fail(reply);
+  if (!(*reply)->known()) co_return std::optional<upgrade::EffectAnswer>();
+  co_return std::optional<upgrade::EffectAnswer>(
+      upgrade::EffectAnswer{(*reply)->ok(), (*reply)->code(), (*reply)->message()});
+}
+
+net::Task<Result<upgrade::Observation>> NodeUpgrade::observe() {
+  Result<std::unique_ptr<pb::BaseReply>> reply = co_await base_status();
+  if (!reply) co_return fail(reply);
+  upgrade::Observation seen;
+  const pb::BaseStatus& status = (*reply)->status();
+  for (const pb::Slot& slot : status.slots()) {
+    if (slot.role() == pb::SLOT_ACTIVE) seen.active_digest = slot.digest();
+    if (slot.role() == pb::SLOT_CANDIDATE) {
+      seen.candidate_digest = slot.digest();
+      seen.candidate_ready = slot.ready();
+    }
+  }
+  seen.last_switch = status.last_switch();
+  seen.feature_level = parts_.view.feature_level();
+  co_return seen;
+}
+
+net::Task<Result<upgrade::Health>> NodeUpgrade::sample_health() { co_return parts_.health(); }
+
+void NodeUpgrade::step_changed(const upgrade::Plan& plan, const upgrade::Step& step) {
+  store::JournalEntry entry;
+  entry.who = "upgrade";
+  entry.what = "upgrade.step";
+  entry.subject = plan.id.hex();
+  entry.at = net::wall_now();
+  entry.detail = "{\"step\":\"" + std::string(upgrade::word(step.kind)) + "\",\"state\":\"" +
+                 std::string(upgrade::word(step.state)) +
+                 "\",\"attempt\":" + std::to_string(step.attempt) + ",\"from\":\"" +
+                 plan.from.version + "\",\"to\":\"" + plan.to.version + "\"}";
+  log_info("upgrade.step", {{"plan", plan.id.hex()},
+                            {"step", std::string(upgrade::word(step.kind))},
+                            {"state", std::string(upgrade::word(step.state))},
+                            {"detail", step.detail}});
+  parts_.journal.append(std::move(entry));
+}
+
+net::Task<Result<upgrade::Plan>> NodeUpgrade::plan(upgrade::ApplyRequest request) {
+  co_return co_await on(parts_.control, plan_here(std::move(request)));
+}
+net::Task<Result<PlanId>> NodeUpgrade::apply(upgrade::ApplyRequest request) {
+  co_return co_await on(parts_.control, apply_here(std::move(request)));
+}
+net::Task<Result<void>> NodeUpgrade::request(upgrade::Request what) {
+  co_return co_await on(parts_.control, request_here(what));
+}
+net::Task<Result<api::UpgradeView>> NodeUpgrade::status() {
+  co_return co_await on(parts_.control, status_here());
+}
+net::Task<Result<api::UpdateList>> NodeUpgrade::list() {
+  co_return co_await on(parts_.control, list_here(false));
+}
+net::Task<Result<api::UpdateList>> NodeUpgrade::refresh() {
+  co_return co_await on(parts_.control, list_here(true));
+}
+
+net::Task<Result<upgrade::Plan>> NodeUpgrade::plan_here(upgrade::ApplyRequest request) {
+  if (runner_ == nullptr) co_return Result<upgrade::Plan>(std::unexpected(no_runner()));
+  co_return co_await runner_->dry_run(std::move(request));
+}
+net::Task<Result<PlanId>> NodeUpgrade::apply_here(upgrade::ApplyRequest request) {
+  if (runner_ == nullptr) co_return Result<PlanId>(std::unexpected(no_runner()));
+  set_moved(0, 0);
+  co_return co_await runner_->apply(std::move(request));
+}
+net::Task<Result<void>> NodeUpgrade::request_here(upgrade::Request what) {
+  if (runner_ == nullptr) co_return Result<void>(std::unexpected(no_runner()));
+  co_return co_await runner_->request(what);
+}
+
+net::Task<Result<api::UpgradeView>> NodeUpgrade::status_here() {
+  api::UpgradeView view;
+  view.sessions_moved = moved_;
+  view.sessions_total = total_;
+  if (runner_ != nullptr) {
+    view.progress = runner_->progress();
+    co_return view;
+  }
+  // A learner shows the stored plan, which the writer keeps up to date.
+  const Result<std::optional<std::string>> record = co_await load_plan();
+  if (!record) co_return fail(record);
+  if (!record->has_value()) co_return view;
+  Result<upgrade::PlanState::Stored> stored = upgrade::decode_plan(**record);
+  if (!stored) co_return fail(stored);
+  view.progress.any = true;
+  view.progress.state = std::string(upgrade::api_state(*stored));
+  if (stored->cursor < stored->plan.steps.size())
+    view.progress.step = stored->plan.steps[stored->cursor].id;
+  view.progress.stored = std::move(*stored);
+  co_return view;
+}
+
+}  // namespace everspan::node

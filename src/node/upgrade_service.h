@@ -1,0 +1,104 @@
+// Upgrades of this node: performs what a plan says (over base, the depot, the log and a probe session),
+// runs it while this process is the writer, and answers the API's questions about releases and plans.
+// On the control executor; the API's calls come from its own and are brought here.
+#pragma once
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "api/services.h"
+#include "node/base_link.h"
+#include "node/data_paths.h"
+#include "node/site_view.h"
+#include "node/worker_pool.h"
+#include "node/write_path.h"
+#include "store/journal.h"
+#include "upgrade/runner.h"
+
+namespace everspan::node {
+
+class NodeUpgrade : public upgrade::UpgradeEffects,
+                    public api::UpgradeService,
+                    public api::UpdateService {
+ public:
+  struct Source {  // Of signed releases, as the appliance's administrator set it.
+    std::string url;
+    std::string ca_pem;
+  };
+  struct Parts {
+    net::Executor control;
+    WorkerPool& pool;
+    DataPaths paths;
+    BaseLink& base;
+    WritePath& writes;
+    store::LogReader& log;
+    SiteView& view;
+    store::Journal& journal;
+    NodeId node;
+    std::function<Source()> source;
+    // A probe session through the other (candidate) process.
+    std::function<net::Task<Result<std::string>>()> probe_candidate;
+    std::function<upgrade::Health()> health;
+  };
+  explicit NodeUpgrade(Parts parts);
+  ~NodeUpgrade() override;
+
+  // While this process is the writer. Control executor.
+  void start_runner();
+  [[nodiscard]] net::Task<> stop_runner();
+  void set_moved(std::uint64_t moved, std::uint64_t total);
+
+  // upgrade::UpgradeEffects
+  [[nodiscard]] net::Task<Result<upgrade::SiteSnapshot>> site_snapshot(bool refresh) override;
+  [[nodiscard]] net::Task<Result<std::optional<std::string>>> load_plan() override;
+  [[nodiscard]] net::Task<Result<void>> save_plan(std::string record) override;
+  [[nodiscard]] net::Task<Result<void>> perform(upgrade::Action action,
+                                                upgrade::EffectCall call) override;
+  [[nodiscard]] net::Task<Result<std::optional<upgrade::EffectAnswer>>> query(
+      std::string key) override;
+  [[nodiscard]] net::Task<Result<upgrade::Observation>> observe() override;
+  [[nodiscard]] net::Task<Result<upgrade::Health>> sample_health() override;
+  void step_changed(const upgrade::Plan& plan, const upgrade::Step& step) override;
+
+  // api::UpgradeService
+  [[nodiscard]] net::Task<Result<upgrade::Plan>> plan(upgrade::ApplyRequest request) override;
+  [[nodiscard]] net::Task<Result<PlanId>> apply(upgrade::ApplyRequest request) override;
+  [[nodiscard]] net::Task<Result<void>> request(upgrade::Request what) override;
+  [[nodiscard]] net::Task<Result<api::UpgradeView>> status() override;
+
+  // api::UpdateService
+  [[nodiscard]] net::Task<Result<api::UpdateList>> list() override;
+  [[nodiscard]] net::Task<Result<api::UpdateList>> refresh() override;
+
+  [[nodiscard]] net::Task<Result<std::unique_ptr<pb::BaseReply>>> base_status();
+
+ private:
+  [[nodiscard]] net::Task<> run_runner();
+  [[nodiscard]] net::Task<Result<void>> resolve(upgrade::EffectCall call);
+  [[nodiscard]] net::Task<Result<void>> fetch(upgrade::EffectCall call);
+  [[nodiscard]] net::Task<Result<void>> preflight(upgrade::EffectCall call);
+  [[nodiscard]] net::Task<Result<void>> back_up(upgrade::EffectCall call);
+  [[nodiscard]] net::Task<Result<void>> raise_level(upgrade::EffectCall call);
+  [[nodiscard]] net::Task<Result<void>> ask_base(std::unique_ptr<pb::BaseRequest> request,
+                                                 Duration within);
+  [[nodiscard]] net::Task<Result<api::UpdateList>> list_here(bool refresh);
+  [[nodiscard]] net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> releases(
+      bool refresh);
+  [[nodiscard]] net::Task<Result<upgrade::Plan>> plan_here(upgrade::ApplyRequest request);
+  [[nodiscard]] net::Task<Result<PlanId>> apply_here(upgrade::ApplyRequest request);
+  [[nodiscard]] net::Task<Result<void>> request_here(upgrade::Request what);
+  [[nodiscard]] net::Task<Result<api::UpgradeView>> status_here();
+
+  Parts parts_;
+  std::unique_ptr<upgrade::UpgradeRunner> runner_;
+  std::unique_ptr<net::TaskScope> runner_tasks_;
+  std::uint64_t next_status_ = 1;
+  std::uint64_t moved_ = 0;
+  std::uint64_t total_ = 0;
+  WallTime checked_at_;
+  std::shared_ptr<std::mutex> metadata_;  // One at a time uses the metadata folder (pool threads).
+};
+
+}  // namespace everspan::node
