@@ -35,15 +35,7 @@ void SiteProcess::take_http(std::unique_ptr<net::Transport> connection) {
 
 net::Task<> SiteProcess::serve_connection(std::shared_ptr<std::unique_ptr<net::Transport>> from) {
   const std::shared_ptr<http::Drain> drain = drain_.load();  // Lives as long as the connection.
-  co_await http::serve_http(std::move(*from), {}, *this, {}, *drain);
-}
-
-net::Task<http::Response> SiteProcess::handle(http::Request request) {
-  co_return co_await router_.route(std::move(request));
-}
-
-std::size_t SiteProcess::body_bytes_max(const http::Request& head) const {
-  return api::kBodyBytesMax;
+  co_await http::serve_http(std::move(*from), {}, *api_, {}, *drain);
 }
 
 Result<void> SiteProcess::ready() {

@@ -143,7 +143,6 @@ net::Task<Result<void>> SiteProcess::open_site() {
   api_ = std::make_unique<api::Api>(api::Services{*context_, *passwords_, *journal_, *live_, *this,
                                                   *upgrade_, *upgrade_, paths_.recordings(),
                                                   api_executor_, [] { return net::now(); }});
-  api_->add_routes(router_);
 
   Result<net::TlsContext> tls = net::TlsContext::server(
       {identity_->certificate_chain_pem(), secrets_->certificate_key_pem, {std::string(wire::kAlpn), "http/1.1"}});

@@ -15,7 +15,6 @@
 
 #include "access/passwords.h"
 #include "api/api.h"
-#include "http/router.h"
 #include "http/server.h"
 #include "net/io_threads.h"
 #include "node/acceptor.h"
@@ -40,8 +39,7 @@ class SiteProcess : public BaseLink::Events,
                     public HandoverLink::Events,
                     public WritePath::Host,
                     public Acceptor::Sink,
-                    public api::NodeService,
-                    public http::Handler {
+                    public api::NodeService {
  public:
   // `base`: the socket that base gave (descriptor 3).
   SiteProcess(net::IoThreads& control, net::IoThreads& api_threads, net::IoThreads& io,
@@ -80,12 +78,10 @@ class SiteProcess : public BaseLink::Events,
   void take_link(std::unique_ptr<net::Transport> link, unsigned thread) override;
   void take_http(std::unique_ptr<net::Transport> connection) override;
 
-  // api::NodeService and http::Handler, on the API's executor
+  // api::NodeService, on the API's executor
   [[nodiscard]] net::Task<Result<api::NodeStatus>> status() override;
   [[nodiscard]] Result<void> ready() override;
   [[nodiscard]] bool is_own_address(const net::Address& local) override;
-  net::Task<http::Response> handle(http::Request request) override;
-  [[nodiscard]] std::size_t body_bytes_max(const http::Request& head) const override;
 
  private:
   [[nodiscard]] Result<void> open_store();
@@ -132,7 +128,6 @@ class SiteProcess : public BaseLink::Events,
   std::unique_ptr<NodeUpgrade> upgrade_;
   std::unique_ptr<access::PasswordWorkers> passwords_;
   std::unique_ptr<api::Api> api_;
-  http::Router router_;
   Acceptor acceptor_;
   Acceptor probe_acceptor_;
   net::Fd probe_listener_;
