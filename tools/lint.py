@@ -48,7 +48,6 @@ def strip_comments_and_strings(text):
 # ---- rules over one C++ file --------------------------------------------------------------------
 
 AWAIT = [
-    ("await-in-condition", re.compile(r"\b(if|while|switch)\s*\((?![^;()]*(?:\([^()]*\)[^;()]*)*;)[^;{]*\bco_await\b"), "T1"),
     ("await-in-logic", re.compile(r"(&&|\|\|)\s*!?\(?\s*co_await\b"), "T1"),
     ("await-with-braces", re.compile(r"\bco_await\b[^;]*[({,]\s*(?:[A-Z]\w*(?:::\w+)*\s*)?\{"), "T2, T4"),
     ("await-with-lambda", re.compile(r"\bco_await\b[^;]*\[[^\]]+\]\s*[({]"), "T3"),
@@ -57,15 +56,29 @@ AWAIT = [
 PATTERNS = [
     ("detached", re.compile(r"\basio::detached\b"), (), "spawn into a net::TaskScope (T9)"),
     ("wall-clock", re.compile(r"\b(?:std::chrono::)?(?:system_clock|steady_clock|high_resolution_clock)::now\b|\bgettimeofday\s*\(|\bclock_gettime\s*\(|[^\w.]time\s*\(\s*(?:nullptr|NULL|0)\s*\)"),
-     ("src/net/", "src/common/", "tests/", "bench/"), "time comes from net/ or as an argument"),
+     ("src/net/", "src/common/", "apps/", "tests/", "bench/"), "time comes from net/ or as an argument"),
     ("random", re.compile(r"\bstd::rand\b|[^\w:]s?rand\s*\(|\brandom_device\b"),
      ("src/net/", "src/common/", "tests/", "bench/"), "randomness comes from common/random.h or crypto.h"),
-    ("sleep", re.compile(r"\bsleep_for\b|\busleep\s*\(|::sleep\s*\(\s*\d"), ("tests/tools/",),
+    ("sleep", re.compile(r"\bthis_thread::sleep|\busleep\s*\(|\bnanosleep\s*\("), ("tests/tools/",),
      "wait for a condition with a deadline"),
     ("catch-all", re.compile(r"catch\s*\(\s*\.\.\.\s*\)\s*\{\s*\}"), (), "an error is swallowed"),
 ]
 CORE_FORBIDDEN = re.compile(
     r'#include\s*[<"](boost/asio|boost/beast|sqlite3|openssl|thread|mutex|fstream|filesystem|unistd|sys/|net/|store/|fcntl)')
+
+
+CONDITION = re.compile(r"\b(?:if|while|switch)\s*(?:constexpr\s*)?\(")
+
+
+def conditions(code):
+    """(place, text) of each condition, by matching parentheses; `if (auto r = co_await f(); r)` is fine."""
+    for match in CONDITION.finditer(code):
+        depth, at = 1, match.end()
+        while at < len(code) and depth:
+            depth += {"(": 1, ")": -1}.get(code[at], 0)
+            at += 1
+        text = code[match.end():at]
+        yield match.end() + text.rfind(";") + 1, text[text.rfind(";") + 1:]
 
 
 def lint_cpp(path, text, found):
@@ -78,6 +91,10 @@ def lint_cpp(path, text, found):
         if not any(ALLOW.search(line) and ALLOW.search(line)[1] == rule for line in here):
             found.add(path, number, rule, message)
 
+    for at, condition in conditions(code):
+        if re.search(r"\bco_await\b", condition):
+            add(code.count("\n", 0, at + condition.find("co_await")) + 1, "await-in-condition",
+                "a co_await stands alone (T1)")
     for rule, pattern, where in AWAIT:
         for match in pattern.finditer(code):
             at = code.rfind("co_await", 0, match.end()) if "await" in match.group() else match.start()
@@ -203,7 +220,12 @@ def lint_map(found):
         found.add(path, 1, "map", "the map is missing")
         return
     text = (ROOT / path).read_text()
-    listed = set(re.findall(r"^\|\s*`([\w./-]+?)/?`", text, re.M))
+    listed, in_table = set(), False
+    for line in text.split("\n"):
+        in_table = line.startswith("| folder") or (in_table and line.startswith("|"))
+        match = re.match(r"\|\s*`([\w./-]+?)/?`", line)
+        if in_table and match:
+            listed.add(match[1])
     for name in listed:
         if not (ROOT / name).is_dir() and not (ROOT / name).is_file():
             found.add(path, 1, "map", f"{name} is in the table and does not exist")
