@@ -138,7 +138,8 @@ net::Task<Result<void>> SiteProcess::open_site() {
         return NodeUpgrade::Source{settings.appliance_text("updates.source").value_or(""),
                                    settings.appliance_text("updates.ca").value_or("")};
       },
-      [this] { return probe(peer_probe_port_); }, [this] { return health(); }});
+      base_.welcome().trusted_root(), [this] { return probe(peer_probe_port_); },
+      [this] { return health(); }});
   passwords_ = std::make_unique<access::PasswordWorkers>();
   api_ = std::make_unique<api::Api>(api::Services{*context_, *passwords_, *journal_, *live_, *this,
                                                   *upgrade_, *upgrade_, paths_.recordings(),

@@ -1,5 +1,4 @@
 // What each action of a plan does on this node.
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -49,30 +48,19 @@ std::uint64_t file_bytes(const std::string& path) {
   return error ? 0 : size;
 }
 
-std::string file_text(const std::string& path) {
-  std::string out;
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return out;
-  char buffer[4096];
-  for (ssize_t n = 0; (n = read(fd, buffer, sizeof buffer)) > 0;) out.append(buffer, static_cast<std::size_t>(n));
-  close(fd);
-  return out;
-}
-
 struct Metadata {
   std::string dir;
-  std::string root;  // Path of the first trusted root.
+  std::string root;  // The first trusted root.json.
   NodeUpgrade::Source source;
   std::shared_ptr<std::mutex> mutex;
 };
 
 Result<void> begin_trust(const Metadata& metadata) {
   if (access((metadata.dir + "/root.json").c_str(), R_OK) == 0) return {};
-  const std::string root = file_text(metadata.root);
-  if (root.empty())
+  if (metadata.root.empty())
     return fail("no_trust", "This appliance trusts no update server yet", "Nothing was changed",
                 "Start everspan-base once with --trusted-root FILE");
-  return update::UpdateClient::init(metadata.dir, root);
+  return update::UpdateClient::init(metadata.dir, metadata.root);
 }
 
 Result<std::vector<update::AvailableRelease>> read_releases(const Metadata& metadata, bool refresh) {
@@ -105,10 +93,6 @@ Result<std::string> download(const Metadata& metadata, const std::string& target
   return client.download(fetcher, metadata.source.url + "/targets", target, out_dir);
 }
 
-Metadata metadata_of(const DataPaths& paths, NodeUpgrade::Source source,
-                     std::shared_ptr<std::mutex> mutex) {
-  return {paths.metadata(), paths.incoming() + "/root.json", std::move(source), std::move(mutex)};
-}
 
 }  // namespace
 
@@ -118,7 +102,7 @@ net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> NodeUpgrade::re
   if (refresh && source.url.empty())
     co_return fail("no_source", "No update server is set", "Nothing was changed",
                    "Set one: everspan updates source URL");
-  const Metadata metadata = metadata_of(parts_.paths, source, metadata_);
+  const Metadata metadata{parts_.paths.metadata(), parts_.trusted_root, source, metadata_};
   const std::function<Result<std::vector<update::AvailableRelease>>()> work = [metadata, refresh] {
     return read_releases(metadata, refresh);
   };
@@ -263,7 +247,8 @@ net::Task<Result<void>> NodeUpgrade::resolve(upgrade::EffectCall call) {
 }
 
 net::Task<Result<void>> NodeUpgrade::fetch(upgrade::EffectCall call) {
-  const Metadata metadata = metadata_of(parts_.paths, parts_.source(), metadata_);
+  const Metadata metadata{parts_.paths.metadata(), parts_.trusted_root, parts_.source(),
+                          metadata_};
   const std::string out_dir = parts_.paths.incoming();
   const std::function<Result<std::string>()> work = [metadata, target = call.to.target_name,
                                                      out_dir] {

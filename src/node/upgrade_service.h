@@ -38,6 +38,7 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
     store::Journal& journal;
     NodeId node;
     std::function<Source()> source;
+    std::string trusted_root;  // root.json that base trusts; empty: none.
     // A probe session through the other (candidate) process.
     std::function<net::Task<Result<std::string>>()> probe_candidate;
     std::function<upgrade::Health()> health;
