@@ -136,7 +136,7 @@ void FrameLink::State::on_readable() {
     const std::span<std::uint8_t> room = buffer.subspan(kept);
     const IoResult result = transport->read(room);
     if (result.state == IoState::done) {
-      drained = result.bytes < room.size();
+      drained = result.bytes < room.size() && !transport->has_buffered();
       taken += result.bytes;
       unread.clear();
       on_bytes(text_of(buffer.first(kept + result.bytes)));
@@ -204,7 +204,8 @@ void FrameLink::State::discard_input() {
       return;
     }
     taken += result.bytes;
-    if (result.state != IoState::done || result.bytes < buffer.size()) {
+    const bool drained = result.bytes < buffer.size() && !transport->has_buffered();
+    if (result.state != IoState::done || drained) {
       arm_read();
       return;
     }

@@ -115,7 +115,9 @@ Task<Result<Message>> MessageSocket::receive(Instant deadline) {
   }
 }
 
-Result<Message> MessageSocket::receive_now() { return net::receive_now(fd()); }
+Result<Message> MessageSocket::receive_now() {
+  return net::receive_now(fd());
+}
 
 Result<void> MessageSocket::send_now(const Message& message) {
   const auto fits = check_limits(message);

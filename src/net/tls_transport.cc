@@ -186,6 +186,7 @@ IoResult TlsTransport::read(std::span<std::uint8_t> into) {
   if (broken_ || !socket_.fd) return {IoState::failed, 0};
   begin_operation();
   std::size_t filled = 0;
+  more_to_read_ = true;
   // One SSL_read gives one record at most; a full buffer saves wakeups.
   while (filled < into.size()) {
     std::size_t got = 0;
@@ -193,6 +194,7 @@ IoResult TlsTransport::read(std::span<std::uint8_t> into) {
     if (returned != 1) {
       // An end or error behind good bytes stays, and the next call returns it.
       const IoState state = state_after(returned);
+      more_to_read_ = state != IoState::want_read;
       if (filled > 0) break;
       return {state, 0};
     }
@@ -237,7 +239,7 @@ IoResult TlsTransport::write(std::span<const iovec> pieces) {
 }
 
 bool TlsTransport::has_buffered() const {
-  return ssl_ && SSL_has_pending(ssl_.get()) == 1;
+  return more_to_read_;
 }
 
 bool TlsTransport::send_close() {

@@ -19,8 +19,7 @@
 namespace everspan::net {
 
 enum class IoState : std::uint8_t {
-  done,  // `bytes` moved (more than 0, or an empty request). A read that moved fewer than asked
-         // has emptied the descriptor: wait until it is readable
+  done,        // `bytes` moved (more than 0, or an empty request)
   want_read,   // wait until the descriptor is readable, then call again
   want_write,  // wait until it is writable
   eof,         // the peer closed in order (close_notify)
@@ -38,7 +37,8 @@ class Transport {
   // May move fewer bytes than given. After want_*, the same bytes must be offered again (they may
   // lie elsewhere in memory).
   [[nodiscard]] virtual IoResult write(std::span<const iovec> pieces) = 0;
-  // True if read() may return bytes without the descriptor being readable.
+  // True if read() may have more to say (bytes, or the end) without the descriptor being readable.
+  // False after a read that moved fewer bytes than asked: wait until it is readable.
   [[nodiscard]] virtual bool has_buffered() const = 0;
   virtual void close() = 0;  // Sends close_notify if it can without waiting, then close(2).
   // Says that nothing more will be written (close_notify) and stays open for reading. False: there

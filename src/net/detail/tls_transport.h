@@ -59,6 +59,7 @@ class TlsTransport final : public Transport {
   std::string root_pem_;
   std::size_t retry_bytes_ = 0;  // A record of this many bytes waits inside OpenSSL.
   std::uint64_t records_written_ = 0;
+  bool more_to_read_ = true;  // Until a read had to wait: the handshake may have read ahead.
   bool established_ = false;
   bool broken_ = false;
   bool write_broken_ = false;
