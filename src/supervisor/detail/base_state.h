@@ -11,7 +11,7 @@
 #include "net/message_socket.h"
 #include "supervisor/base_server.h"
 #include "supervisor/releases.h"
-#include "supervisor/self_test.h"
+#include "supervisor/self_check.h"
 #include "supervisor/site_process.h"
 #include "supervisor/stage.h"
 #include "supervisor/state_file.h"

@@ -1,4 +1,4 @@
-#include "supervisor/self_test.h"
+#include "supervisor/self_check.h"
 
 #include <unistd.h>
 
