@@ -1,0 +1,221 @@
+// Writers and learners as processes that are killed, stopped and hung at random moments under load.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "common/random.h"
+#include "store/detail/suspect.h"
+#include "store/test_support/log_fixture.h"
+
+namespace everspan::store {
+namespace {
+
+class Process {
+ public:
+  explicit Process(const std::vector<std::string>& arguments) {
+    const std::string program =
+        std::filesystem::read_symlink("/proc/self/exe").parent_path() / "store_log_process";
+    std::vector<char*> argv{const_cast<char*>(program.c_str())};
+    for (const std::string& it : arguments) argv.push_back(const_cast<char*>(it.c_str()));
+    argv.push_back(nullptr);
+    int ends[2];
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    EXPECT_EQ(::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    ::close(ends[1]);
+    output_ = ::fdopen(ends[0], "r");
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  ~Process() {
+    if (pid_ > 0) end();
+    std::fclose(output_);
+  }
+
+  // Empty: the process has closed its output.
+  std::string line() {
+    char buffer[256];
+    if (std::fgets(buffer, sizeof buffer, output_) == nullptr) return {};
+    std::string text = buffer;
+    if (!text.empty() && text.back() == '\n') text.pop_back();
+    if (text.starts_with("A ")) {
+      const auto space = text.rfind(' ');
+      acknowledged_[text.substr(2, space - 2)] = std::stoull(text.substr(space + 1));
+    } else if (text.starts_with("R ")) {
+      refusals_.insert(text.substr(2));
+    } else if (text.starts_with("E ")) {
+      ADD_FAILURE() << text;
+    }
+    return text;
+  }
+  void read_acknowledgements(std::size_t count) {
+    while (acknowledged_.size() < count && !line().empty()) {
+    }
+    ASSERT_GE(acknowledged_.size(), count);
+  }
+  void signal(int number) { ASSERT_EQ(::kill(pid_, number), 0); }
+  void stop() {
+    signal(SIGSTOP);
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid_, &status, WUNTRACED), pid_);
+    ASSERT_TRUE(WIFSTOPPED(status));
+  }
+  void end() {
+    ::kill(pid_, SIGKILL);
+    wait();
+  }
+  // Reads what it still said; returns its exit status, or -1 when it was killed.
+  int wait() {
+    while (!line().empty()) {
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(pid_, &status, 0), pid_);
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  [[nodiscard]] const std::map<std::string, std::uint64_t>& acknowledged() const {
+    return acknowledged_;
+  }
+  [[nodiscard]] const std::set<std::string>& refusals() const { return refusals_; }
+
+ private:
+  pid_t pid_ = -1;
+  FILE* output_ = nullptr;
+  std::map<std::string, std::uint64_t> acknowledged_;
+  std::set<std::string> refusals_;
+};
+
+class LogProcesses : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto made = LogWriter::open(writer_options(path_));
+    ASSERT_OK(made);
+  }
+
+  void remember(const Process& process) {
+    acknowledged_.insert(process.acknowledged().begin(), process.acknowledged().end());
+  }
+  void expect_each_acknowledged_write_once() {
+    auto reader = LogReader::open(path_);
+    ASSERT_OK(reader);
+    ASSERT_OK((*reader)->verify());
+    std::map<std::string, std::uint64_t> in_log;
+    Revision at;
+    for (;;) {
+      auto page = (*reader)->entries(at, 1000);
+      ASSERT_OK(page);
+      if (page->entries.empty()) break;
+      for (const LogEntry& it : page->entries)
+        EXPECT_TRUE(in_log.emplace(it.operations[0].key, it.revision.value).second)
+            << it.operations[0].key << " ran twice";
+      at = page->last.revision;
+    }
+    for (const auto& [key, revision] : acknowledged_) {
+      const auto found = in_log.find(key);
+      ASSERT_NE(found, in_log.end()) << key << " was acknowledged and is lost";
+      EXPECT_EQ(found->second, revision);
+    }
+  }
+
+  TemporaryFolder folder_;
+  std::string path_ = folder_ / "log.db";
+  std::map<std::string, std::uint64_t> acknowledged_;
+  SeededRandom random_{testing::UnitTest::GetInstance()->random_seed() + 1ULL};
+};
+
+TEST_F(LogProcesses, AWriterKilledAtAnyMomentLosesAndRepeatsNothing) {
+  for (int round = 1; round <= 20; ++round) {
+    Process writer({"write", path_, std::to_string(round), "8"});
+    writer.read_acknowledgements(random_.between(1, 300));
+    writer.end();
+    remember(writer);
+  }
+  EXPECT_GT(acknowledged_.size(), 20U);
+  expect_each_acknowledged_write_once();
+}
+
+TEST_F(LogProcesses, AStoppedWriterThatWakesUpAfterItsSuccessorCommitsNothing) {
+  int woken = 0;
+  std::uint64_t generation = 0;
+  for (int round = 1; round <= 40; ++round) {
+    SCOPED_TRACE(round);
+    Process old({"write", path_, std::to_string(++generation), "4"});
+    old.read_acknowledgements(random_.between(1, 60));
+    old.stop();
+    auto options = writer_options(path_);
+    options.lock_wait = std::chrono::milliseconds(20);
+    auto next = LogWriter::open(options);
+    ASSERT_OK(next);
+    auto became = (*next)->become_writer({++generation});
+    if (!became) {  // It was stopped inside a commit, with SQLite's lock: base kills it first.
+      ASSERT_EQ(became.error().code, "db_busy");
+      old.end();
+      ASSERT_OK((*next)->become_writer({generation}));
+    }
+    auto first = (*next)->submit_and_wait(put("first-" + std::to_string(round), "x"));
+    ASSERT_OK(first);
+    if (became) {
+      ++woken;
+      old.signal(SIGCONT);
+      EXPECT_EQ(old.wait(), 0);
+      EXPECT_EQ(old.refusals(), std::set<std::string>{"superseded"});
+    }
+    for (const auto& [key, revision] : old.acknowledged())
+      EXPECT_LT(revision, first->revision.value);
+    auto reader = LogReader::open(path_);
+    ASSERT_OK(reader);
+    EXPECT_EQ((*reader)->head()->revision, first->revision);
+    remember(old);
+  }
+  EXPECT_GT(woken, 0) << "no writer woke up: the test proves nothing";
+  expect_each_acknowledged_write_once();
+}
+
+TEST_F(LogProcesses, LearnersThatHangOrExitOrMisuseTheFileCostNoWrite) {
+  Process hanging({"hold", path_});
+  ASSERT_EQ(hanging.line(), "H");
+  {
+    Process writer({"write", path_, "1", "8"});
+    for (int round = 1; round <= 10; ++round) {
+      writer.read_acknowledgements(static_cast<std::size_t>(round) * 50);
+      Process learner({round % 2 == 0 ? "look" : "wrong", path_});
+      EXPECT_EQ(learner.wait(), 0);
+    }
+    hanging.end();
+    writer.read_acknowledgements(600);
+    writer.end();
+    remember(writer);
+  }
+  Process last({"wrong", path_});
+  EXPECT_EQ(last.wait(), 0);
+  expect_each_acknowledged_write_once();
+}
+
+TEST_F(LogProcesses, AFailedFsyncEndsTheProcessAndTheNextOneComesBackWhole) {
+  for (const std::uint64_t nth : {2U, 5U, 17U}) {
+    Process failing({"fail-sync", path_, std::to_string(nth), std::to_string(nth)});
+    EXPECT_EQ(failing.wait(), LogWriter::kLogFatalExit);
+    EXPECT_TRUE(detail::is_suspect(path_));
+    remember(failing);
+    auto next = LogWriter::open(writer_options(path_));
+    ASSERT_OK(next);
+    ASSERT_OK((*next)->become_writer({nth + 1}));
+    EXPECT_FALSE(detail::is_suspect(path_));
+  }
+  EXPECT_FALSE(acknowledged_.empty());
+  expect_each_acknowledged_write_once();
+}
+
+}  // namespace
+}  // namespace everspan::store
