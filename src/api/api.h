@@ -1,4 +1,4 @@
-// The JSON endpoints of docs/api.md over http's router. Knows who asks, what he may do, and which
+// The JSON endpoints of docs/api.md as one HTTP handler. Knows who asks, what he may do, and which
 // record or service answers; never who writes or where a session runs.
 //
 // Every handler runs on `work` (threads that may block on SQLite), never on an io thread that
@@ -11,9 +11,12 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "api/services.h"
 #include "common/time.h"
+#include "http/server.h"
 #include "net/async.h"
 
 namespace everspan::access {
@@ -25,13 +28,11 @@ class Journal;
 namespace everspan::site {
 struct Context;
 }
-namespace everspan::http {
-class Router;
-}
 
 namespace everspan::api {
 
-inline constexpr std::size_t kBodyBytesMax = 64 * 1024;  // Far above any call of ours.
+inline constexpr std::size_t kBodyBytesMax = 64 * 1024;      // Far above any call of ours.
+inline constexpr std::size_t kOpenBodyBytesMax = 16 * 1024;  // Without a token (CONTRACT).
 
 struct Services {
   site::Context& site;
@@ -43,25 +44,32 @@ struct Services {
   UpdateService& updates;
   std::string recordings_folder;
   net::Executor work;
-  std::function<Instant()> monotonic;  // For the log-in throttle.
+  std::function<Instant()> monotonic;  // For the throttles.
 };
 
-class Api {
+class Api : public http::Handler {
  public:
   explicit Api(Services services);
-  ~Api();
+  ~Api() override;
   Api(const Api&) = delete;
   Api& operator=(const Api&) = delete;
 
-  // Every path of docs/api.md, GET /api/v1/openapi.json among them.
-  void add_routes(http::Router& router);
+  // May be awaited on any executor; the work is done on `work`.
+  [[nodiscard]] net::Task<http::Response> handle(http::Request request) override;
+  [[nodiscard]] std::size_t body_bytes_max(const http::Request& head) const override;
+
+  struct RouteName {
+    std::string method;
+    std::string pattern;
+  };
+  [[nodiscard]] static std::vector<RouteName> routes();
 
  private:
-  struct State;
-  std::shared_ptr<State> state_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
-// proto/api/openapi.json, as built in.
+// openapi.json, as built in.
 [[nodiscard]] std::string_view openapi_document();
 
 }  // namespace everspan::api

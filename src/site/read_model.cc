@@ -47,6 +47,8 @@ constexpr std::array kKinds{
     TableOfKind{kKindSecret, ""},
     TableOfKind{kKindEndpointName, ""},
     TableOfKind{kKindSetting, ""},
+    TableOfKind{"plan", ""},           // upgrade/
+    TableOfKind{"feature_level", ""},  // features/
 };
 
 std::int64_t number(std::uint64_t value) {
@@ -215,6 +217,23 @@ Result<std::vector<SessionRow>> Catalog::sessions(bool live_only, std::size_t li
   });
   if (!read) return fail(read);
   return rows;
+}
+
+Result<std::optional<SessionRow>> Catalog::session(const SessionId& id) {
+  std::optional<SessionRow> found;
+  const auto take = [&found](const store::Statement& row) -> Result<void> {
+    auto session = session_row(row);
+    if (!session) return fail(session);
+    found = std::move(*session);
+    return {};
+  };
+  auto read = model_->read([&](store::Database& db) {
+    return each_row(
+        db, "SELECT * FROM sessions WHERE id = ?",
+        [&id](store::Statement& s) { s.bind(1, id.hex()); }, take);
+  });
+  if (!read) return fail(read);
+  return found;
 }
 
 Result<std::uint64_t> Catalog::live_session_count() {

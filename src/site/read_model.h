@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,7 @@ class Catalog {
   [[nodiscard]] Result<std::vector<EndpointRow>> endpoints();
   // Newest first. `live_only`: without the ended ones.
   [[nodiscard]] Result<std::vector<SessionRow>> sessions(bool live_only, std::size_t limit);
+  [[nodiscard]] Result<std::optional<SessionRow>> session(const SessionId& id);
   [[nodiscard]] Result<std::uint64_t> live_session_count();
   // Keys of tokens that expired before `now`, and of the oldest of `account_key` beyond `keep`.
   [[nodiscard]] Result<std::vector<std::string>> tokens_to_erase(const std::string& account_key,

@@ -129,6 +129,8 @@ net::Task<Result<OpenedSession>> Sessions::open(SessionOpening asked, WriteOptio
   if (!same_request(*stored, asked))
     co_return fail("conflict", "This Idempotency-Key was used for another request",
                    "Nothing was changed", "Use a new key for a new request");
+  if (stored->has_tombstone())
+    co_return fail("refused", "This session has ended", "", "Open a new one");
   auto grant = signed_grant((*record)->bytes);
   if (!grant) co_return fail(grant);
   const auto endpoint = EndpointId::from_raw(stored->endpoint_id());

@@ -60,7 +60,8 @@ class Sessions {
  public:
   explicit Sessions(Context& context) : site_(context) {}
 
-  // `epoch` goes into the grant. Codes: not_found (endpoint), bad_rights, bad_request.
+  // Codes: not_found (endpoint), bad_rights, bad_request,
+  // refused (asked again after it ended), conflict (the request id was used for another session).
   [[nodiscard]] net::Task<Result<OpenedSession>> open(SessionOpening asked, WriteOptions options);
   [[nodiscard]] net::Task<Result<EndedSession>> end(SessionEnd asked, WriteOptions options);
   // One record from the log: cheap enough for each attach. nullopt: never opened here.

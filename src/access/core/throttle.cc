@@ -82,6 +82,11 @@ void ThrottleTable::ended(std::string_view key, bool success, Instant now) {
   entry.blocked_until = std::max(entry.blocked_until, now + delay_after(entry.failures));
 }
 
+void ThrottleTable::abandoned(std::string_view key) {
+  const auto found = entries_.find(std::string(key));
+  if (found != entries_.end() && found->second.under_way > 0) --found->second.under_way;
+}
+
 LoginThrottle::LoginThrottle(Rules rules)
     : rules_(rules), accounts_(rules.account), addresses_(rules.address) {}
 
@@ -110,6 +115,11 @@ void LoginThrottle::ended(std::string_view account, std::string_view host, bool 
   addresses_.ended(address, success, now);
   accounts_.ended(account, success, now);
   if (success) remember(pair_of(account, address));
+}
+
+void LoginThrottle::abandoned(std::string_view account, std::string_view host) {
+  addresses_.abandoned(throttle_address(host));
+  accounts_.abandoned(account);
 }
 
 void LoginThrottle::remember(const std::string& pair) {

@@ -40,6 +40,7 @@ class ThrottleTable {
   [[nodiscard]] std::optional<Duration> wait(std::string_view key, Instant now);
   void began(std::string_view key, Instant now);
   void ended(std::string_view key, bool success, Instant now);
+  void abandoned(std::string_view key);  // Begun, but nothing was checked: counts for nothing.
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
 
  private:
@@ -74,6 +75,7 @@ class LoginThrottle {
   [[nodiscard]] std::optional<Duration> begin(std::string_view account, std::string_view address,
                                               Instant now);
   void ended(std::string_view account, std::string_view address, bool success, Instant now);
+  void abandoned(std::string_view account, std::string_view address);  // Nothing was checked.
 
   [[nodiscard]] std::size_t size() const { return accounts_.size() + addresses_.size(); }
 
