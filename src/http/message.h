@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/result.h"
 #include "net/address.h"
 
 namespace everspan::http {
