@@ -6,7 +6,8 @@
 // name, length and hash of the one that was newest when it began, and each record carries
 // SHA-256(hash before || record): a changed, removed or re-ordered record, and a removed segment,
 // shows in verify(). A tail that a crash tore is cut at the next open of the journal, once its
-// writer is gone (it holds a lock), and the cut is journalled.
+// writer is gone (it holds a lock): the cut is journalled, and what was cut is kept in
+// SEGMENT.torn-OFFSET.
 //
 // Order: by (seq, generation). seq is microseconds since 1970, grows strictly within a writer and
 // past everything that was durable when it opened; two processes at once may interleave, so a

@@ -37,19 +37,33 @@ Result<std::string> read_range(const std::string& path, std::uint64_t from, std:
   return bytes;
 }
 
-Result<std::vector<std::string>> files_in(const std::string& dir, bool folders) {
+// Names that end in `ending`; empty: names of nodes.
+Result<std::vector<std::string>> files_in(const std::string& dir, std::string_view ending) {
   std::vector<std::string> names;
   std::error_code error;
   std::filesystem::directory_iterator it(dir, error);
   if (error == std::errc::no_such_file_or_directory) return names;
   for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (folders ? NodeId::from_hex(name).has_value() : name.ends_with(".segment"))
+    if (ending.empty() ? NodeId::from_hex(name).has_value() : name.ends_with(ending))
       names.push_back(name);
   }
   if (error) return fail("io_error", "List " + dir + ": " + error.message());
   std::ranges::sort(names);
   return names;
+}
+
+// What is cut is kept beside it: a changed length looks like a torn tail too.
+Result<void> cut_at(const std::string& path, File& locked, std::uint64_t good,
+                    std::string_view bytes) {
+  auto kept = File::open(path + ".torn-" + std::to_string(good), O_CREAT | O_TRUNC | O_WRONLY);
+  if (!kept) return fail(kept);
+  if (auto done = kept->write_all(bytes.substr(good)); !done) return done;
+  if (auto done = kept->sync(); !done) return done;
+  if (auto done = sync_folder_of(path); !done) return done;
+  if (::ftruncate(locked.fd(), static_cast<off_t>(good)) != 0)
+    return fail_errno("io_error", "Cut " + path, errno);
+  return locked.sync();
 }
 
 }  // namespace
@@ -64,7 +78,7 @@ bool has_writer(const std::string& path, File* lock) {
 
 Result<std::vector<JournalFolder::Cut>> JournalFolder::cut_torn_tails(const NodeId& node) {
   std::vector<Cut> cuts;
-  auto names = files_in(node_dir(node), false);
+  auto names = files_in(node_dir(node), ".segment");
   if (!names) return fail(names);
   for (const std::string& name : *names) {
     const std::string path = node_dir(node) + "/" + name;
@@ -73,33 +87,30 @@ Result<std::vector<JournalFolder::Cut>> JournalFolder::cut_torn_tails(const Node
     auto bytes = read_range(path, 0, kAll);
     if (!bytes) return fail(bytes);
     auto header = decode_header(*bytes);
-    std::uint64_t good = 0;
-    if (header) {
-      const Walk walk = walk_records(std::string_view(*bytes).substr(header->end.offset),
-                                     header->end, [](auto&&, auto&) { return true; });
-      if (walk.tail != TailState::torn) continue;
-      good = walk.end.offset;
-    } else if (header.error().code != "torn") {
-      continue;  // Changed, not torn: verify() says so.
-    }
-    if (good == 0) {
-      if (auto gone = remove_file(path); !gone) return fail(gone);
-    } else {
-      if (::ftruncate(lock.fd(), static_cast<off_t>(good)) != 0)
-        return fail_errno("io_error", "Cut " + path, errno);
-      if (auto synced = lock.sync(); !synced) return fail(synced);
-    }
-    cuts.push_back({name, bytes->size() - good});
+    if (!header) continue;  // A segment gets its name with a whole header: verify() tells.
+    const Walk walk = walk_records(std::string_view(*bytes).substr(header->end.offset), header->end,
+                                   [](auto&&, auto&) { return true; });
+    if (walk.tail != TailState::torn) continue;
+    if (auto cut = cut_at(path, lock, walk.end.offset, *bytes); !cut) return fail(cut);
+    cuts.push_back({name, bytes->size() - walk.end.offset});
+  }
+  // Begun and never named. Should its maker live, naming it fails, and it makes another.
+  auto unnamed = files_in(node_dir(node), ".making");
+  if (!unnamed) return fail(unnamed);
+  for (const std::string& name : *unnamed) {
+    const std::string path = node_dir(node) + "/" + name;
+    if (has_writer(path)) continue;
+    if (auto gone = remove_file(path); !gone) return fail(gone);
   }
   return cuts;
 }
 
 Result<void> JournalFolder::refresh() {
-  auto nodes = files_in(dir_, true);
+  auto nodes = files_in(dir_, {});
   if (!nodes) return fail(nodes);
   std::map<std::string, Segment> found;
   for (const std::string& node : *nodes) {
-    auto names = files_in(dir_ + "/" + node, false);
+    auto names = files_in(dir_ + "/" + node, ".segment");
     if (!names) return fail(names);
     for (const std::string& name : *names) {
       const std::string path = dir_ + "/" + node + "/" + name;
@@ -203,10 +214,10 @@ Result<std::vector<JournalEntry>> JournalFolder::read(std::uint64_t after, std::
 Result<Journal::Verdict> JournalFolder::verify() {
   Journal::Verdict verdict;
   if (auto done = refresh(); !done) return fail(done);
-  auto nodes = files_in(dir_, true);
+  auto nodes = files_in(dir_, {});
   if (!nodes) return fail(nodes);
   for (const std::string& node : *nodes) {
-    auto names = files_in(dir_ + "/" + node, false);
+    auto names = files_in(dir_ + "/" + node, ".segment");
     if (!names) return fail(names);
     for (const std::string& name : *names) {
       const auto known = segments_.find(dir_ + "/" + node + "/" + name);
