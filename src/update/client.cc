@@ -10,14 +10,12 @@
 
 #include "common/bytes.h"
 #include "common/crypto.h"
-#include "update/detail/files.h"
 #include "update/detail/trust_store.h"
+#include "update/files.h"
 #include "update/limits.h"
 
 namespace everspan::update {
 namespace {
-
-using detail::OwnedFd;
 
 std::string percent_encoded(std::string_view text, std::string_view also_plain) {
   static constexpr std::string_view kHex = "0123456789ABCDEF";
@@ -49,8 +47,8 @@ class PartFile {
     PartFile part;
     part.path_ = path;
     part.fd_ = OwnedFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!part.fd_.valid()) return detail::fail_file("Cannot write " + path, errno);
-    const auto size = detail::file_size(part.fd_.get());
+    if (!part.fd_.valid()) return fail_file("Cannot write " + path, errno);
+    const auto size = file_size(part.fd_.get());
     if (!size) return fail(size);
     if (*size > length) {
       if (const auto cut = part.restart(); !cut) return fail(cut);
@@ -61,18 +59,18 @@ class PartFile {
   }
   Result<void> restart() {
     if (::ftruncate(fd_.get(), 0) != 0 || ::lseek(fd_.get(), 0, SEEK_SET) != 0)
-      return detail::fail_file("Cannot empty " + path_, errno);
+      return fail_file("Cannot empty " + path_, errno);
     hash_ = Sha256Stream();
     bytes_ = 0;
     return {};
   }
   Result<void> append(Bytes data) {
-    if (const auto written = detail::write_all(fd_.get(), data); !written) return written;
+    if (const auto written = write_all(fd_.get(), data); !written) return written;
     hash_.add(data);
     bytes_ += data.size();
     return {};
   }
-  Result<void> sync() { return detail::sync_fd(fd_.get(), path_); }
+  Result<void> sync() { return sync_fd(fd_.get(), path_); }
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
   [[nodiscard]] std::string sha256() const {
     const Sha256 digest = hash_.digest();
@@ -85,7 +83,7 @@ class PartFile {
     for (;;) {
       const ssize_t got = ::read(fd_.get(), buffer.data(), buffer.size());
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return detail::fail_file("Cannot read " + path_, errno);
+      if (got < 0) return fail_file("Cannot read " + path_, errno);
       if (got == 0) return {};
       hash_.add(Bytes(buffer.data(), static_cast<std::size_t>(got)));
       bytes_ += static_cast<std::uint64_t>(got);
@@ -124,7 +122,7 @@ UpdateClient::~UpdateClient() = default;
 UpdateClient::UpdateClient(UpdateClient&&) noexcept = default;
 
 Result<void> UpdateClient::init(const std::string& metadata_dir, const std::string& root_bytes) {
-  if (const auto made = detail::make_dirs(metadata_dir); !made) return made;
+  if (const auto made = make_dirs(metadata_dir); !made) return made;
   StoredMetadata given;
   given.root = root_bytes;
   const auto core = TufCore::start(std::move(given), WallTime{});
@@ -133,7 +131,7 @@ Result<void> UpdateClient::init(const std::string& metadata_dir, const std::stri
   const auto present = detail::read_trust(metadata_dir);
   if (present) {
     // Already trusting: the same root, or a later one of the same chain, stays.
-    const auto known = detail::read_file(metadata_dir + "/root_history/" + history, kRootBytesMax);
+    const auto known = read_file(metadata_dir + "/root_history/" + history, kRootBytesMax);
     if (present->root == root_bytes || (known && *known == root_bytes)) return {};
     return fail("conflict", "This folder trusts another root already",
                 "The trusted metadata is unchanged",
@@ -188,10 +186,10 @@ Result<std::string> UpdateClient::download(Fetcher& fetcher, const std::string& 
   const TargetFile& target = found->second;
   const auto length = static_cast<std::uint64_t>(target.length);
   if (length > kPackageBytesMax) return fail("too_large", "The target is larger than allowed");
-  if (const auto made = detail::make_dirs(out_dir); !made) return fail(made);
+  if (const auto made = make_dirs(out_dir); !made) return fail(made);
 
   const std::string path = joined(out_dir, percent_encoded(target_name, ""));
-  if (const auto there = detail::open_read(path); there) {
+  if (const auto there = open_read(path); there) {
     auto whole = PartFile::open(path, length);
     if (whole && whole->bytes() == length && whole->sha256() == target.sha256) {
       ::unlink((path + ".part").c_str());
@@ -235,8 +233,8 @@ Result<std::string> UpdateClient::download(Fetcher& fetcher, const std::string& 
                 "The file was removed", "Try again, or use another update source");
   }
   if (::rename((path + ".part").c_str(), path.c_str()) != 0)
-    return detail::fail_file("Cannot finish " + path, errno);
-  if (const auto synced = detail::sync_dir(out_dir); !synced) return fail(synced);
+    return fail_file("Cannot finish " + path, errno);
+  if (const auto synced = sync_dir(out_dir); !synced) return fail(synced);
   return path;
 }
 

@@ -11,15 +11,12 @@
 
 #include "common/bytes.h"
 #include "common/crypto.h"
-#include "update/detail/files.h"
 #include "update/detail/unpack.h"
+#include "update/files.h"
 #include "update/limits.h"
 
 namespace everspan::update {
 namespace {
-
-using detail::fail_file;
-using detail::OwnedFd;
 
 struct WriteCloser {
   void operator()(archive* a) const { archive_write_free(a); }
@@ -39,7 +36,7 @@ struct Sink {
 ssize_t write_sink(archive* self, void* data, const void* bytes, std::size_t size) {
   auto& sink = *static_cast<Sink*>(data);
   const Bytes piece(static_cast<const std::uint8_t*>(bytes), size);
-  if (const auto written = detail::write_all(sink.fd, piece); !written) {
+  if (const auto written = write_all(sink.fd, piece); !written) {
     sink.error = written.error();
     archive_set_error(self, EIO, "write");
     return -1;
@@ -60,6 +57,7 @@ class Builder {
             ARCHIVE_OK &&
         archive_write_set_format_ustar(archive_.get()) == ARCHIVE_OK &&
         archive_write_set_bytes_per_block(archive_.get(), 65536) == ARCHIVE_OK &&
+        archive_write_set_bytes_in_last_block(archive_.get(), 1) == ARCHIVE_OK &&
         archive_write_open(archive_.get(), &sink_, nullptr, write_sink, nullptr) == ARCHIVE_OK;
     if (!good) return broken();
     return {};
@@ -97,7 +95,7 @@ class Builder {
 // Every byte of the file through `use`, in pieces.
 template <class Use>
 Result<std::uint64_t> each_piece(const std::string& path, Use use) {
-  const auto fd = detail::open_read(path);
+  const auto fd = open_read(path);
   if (!fd) return fail(fd);
   std::vector<std::uint8_t> buffer(256U << 10);
   std::uint64_t bytes = 0;
@@ -165,20 +163,19 @@ Result<PackageStats> build_package(Manifest manifest, const std::vector<PackageI
   if (!fd.valid()) return fail_file("Cannot write " + beside, errno);
   auto stats = write_package(manifest, inputs, fd.get());
   Result<void> kept;
-  if (stats) kept = detail::sync_fd(fd.get(), beside);
+  if (stats) kept = sync_fd(fd.get(), beside);
   if (stats && kept && ::rename(beside.c_str(), out_path.c_str()) != 0)
     kept = fail_file("Cannot replace " + out_path, errno);
   if (!stats || !kept) ::unlink(beside.c_str());
   if (!stats) return stats;
   if (!kept) return fail(kept);
-  if (const auto synced = detail::sync_dir(detail::parent_of(out_path)); !synced)
-    return fail(synced);
+  if (const auto synced = sync_dir(parent_of(out_path)); !synced) return fail(synced);
   return stats;
 }
 
 Result<UnpackedPackage> unpack_package(const std::string& package_path,
                                        const std::string& out_dir) {
-  const auto fd = detail::open_read(package_path);
+  const auto fd = open_read(package_path);
   if (!fd) return fail(fd);
   auto unpacked = detail::unpack_fd(fd->get(), out_dir);
   if (!unpacked) return fail(unpacked);
@@ -186,7 +183,7 @@ Result<UnpackedPackage> unpack_package(const std::string& package_path,
 }
 
 Result<UnpackedPackage> read_package_manifest(const std::string& package_path) {
-  const auto fd = detail::open_read(package_path);
+  const auto fd = open_read(package_path);
   if (!fd) return fail(fd);
   auto unpacked = detail::unpack_fd(fd->get(), "");
   if (!unpacked) return fail(unpacked);

@@ -11,9 +11,9 @@
 
 #include "common/bytes.h"
 #include "common/crypto.h"
-#include "update/detail/files.h"
 #include "update/detail/trust_store.h"
 #include "update/detail/unpack.h"
+#include "update/files.h"
 #include "update/limits.h"
 
 namespace everspan::update {
@@ -45,13 +45,13 @@ Result<void> store_all(const std::string& dir, const std::vector<TufCore::Keep>&
 }
 
 Result<std::string> hash_package(int fd) {
-  if (::lseek(fd, 0, SEEK_SET) != 0) return detail::fail_file("Cannot rewind the package", errno);
+  if (::lseek(fd, 0, SEEK_SET) != 0) return fail_file("Cannot rewind the package", errno);
   Sha256Stream hash;
   std::vector<std::uint8_t> buffer(256U << 10);
   for (;;) {
     const ssize_t got = ::read(fd, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return detail::fail_file("Cannot read the package", errno);
+    if (got < 0) return fail_file("Cannot read the package", errno);
     if (got == 0) break;
     hash.add(Bytes(buffer.data(), static_cast<std::size_t>(got)));
   }
@@ -59,14 +59,14 @@ Result<std::string> hash_package(int fd) {
   return to_hex(digest);
 }
 
-Result<detail::OwnedFd> open_package(const VerifyRequest& request, const TargetFile& target) {
+Result<OwnedFd> open_package(const VerifyRequest& request, const TargetFile& target) {
   if (target.sha256.empty())
     return fail("bad_metadata", "The metadata gives no SHA-256 for '" + request.target_name + "'");
   if (static_cast<std::uint64_t>(target.length) > kPackageBytesMax)
     return fail("too_large", "The package is larger than allowed");
-  auto fd = detail::open_read(request.package_path);
+  auto fd = open_read(request.package_path);
   if (!fd) return fd;
-  const auto size = detail::file_size(fd->get());
+  const auto size = file_size(fd->get());
   if (!size) return fail(size);
   const auto length = static_cast<std::uint64_t>(target.length);
   if (*size < length)
@@ -153,16 +153,16 @@ Result<void> adopt_trust(const std::string& trust_dir, const std::string& from, 
 }
 
 Result<VerifiedRelease> check_release_dir(const std::string& dir) {
-  const auto text = detail::read_file(dir + "/manifest.json", kManifestBytesMax);
+  const auto text = read_file(dir + "/manifest.json", kManifestBytesMax);
   if (!text) return fail(text);
   auto manifest = parse_manifest(*text);
   if (!manifest) return fail(manifest);
   std::set<std::string> expected{"manifest.json"};
   for (const ManifestFile& file : manifest->files) {
     expected.insert(file.path);
-    const auto fd = detail::open_read(dir + "/" + file.path);
+    const auto fd = open_read(dir + "/" + file.path);
     if (!fd) return fail(fd);
-    const auto size = detail::file_size(fd->get());
+    const auto size = file_size(fd->get());
     if (!size) return fail(size);
     const auto digest = hash_package(fd->get());
     if (!digest) return fail(digest);
@@ -178,7 +178,7 @@ Result<VerifiedRelease> check_release_dir(const std::string& dir) {
       return fail("bad_package", "The release folder holds '" + printable(path, 120) +
                                      "', which its manifest does not name");
   }
-  if (error) return detail::fail_file("Cannot list " + dir, error.value());
+  if (error) return fail_file("Cannot list " + dir, error.value());
   return VerifiedRelease{std::move(*manifest), sha256_hex(*text)};
 }
 

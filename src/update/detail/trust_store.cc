@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "update/detail/files.h"
+#include "update/files.h"
 #include "update/limits.h"
 
 namespace everspan::update::detail {

@@ -15,7 +15,7 @@
 
 #include "common/bytes.h"
 #include "common/crypto.h"
-#include "update/detail/files.h"
+#include "update/files.h"
 #include "update/limits.h"
 
 namespace everspan::update::detail {

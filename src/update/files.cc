@@ -1,4 +1,4 @@
-#include "update/detail/files.h"
+#include "update/files.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <system_error>
 
-namespace everspan::update::detail {
+namespace everspan::update {
 
 OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
   if (this != &other) {
@@ -79,6 +79,12 @@ Result<void> sync_fd(int fd, const std::string& what) {
   return {};
 }
 
+Result<void> sync_file(const std::string& path) {
+  const auto fd = open_read(path);
+  if (!fd) return fail(fd);
+  return sync_fd(fd->get(), path);
+}
+
 Result<void> sync_dir(const std::string& path) {
   const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid()) return fail_file("Cannot open " + path, errno);
@@ -119,4 +125,4 @@ Result<void> make_dirs(const std::string& path) {
   return {};
 }
 
-}  // namespace everspan::update::detail
+}  // namespace everspan::update

@@ -8,7 +8,7 @@
 #include "common/bytes.h"
 #include "common/result.h"
 
-namespace everspan::update::detail {
+namespace everspan::update {
 
 // Closes at the end of its scope. (net/ has the like, for sockets; update does without net.)
 class OwnedFd {
@@ -32,6 +32,7 @@ class OwnedFd {
 [[nodiscard]] Result<std::uint64_t> file_size(int fd);
 [[nodiscard]] Result<void> write_all(int fd, Bytes data);
 [[nodiscard]] Result<void> sync_fd(int fd, const std::string& what);
+[[nodiscard]] Result<void> sync_file(const std::string& path);
 [[nodiscard]] Result<void> sync_dir(const std::string& path);
 [[nodiscard]] Result<void> write_file_atomic(const std::string& path, std::string_view bytes,
                                              unsigned mode = 0644);
@@ -39,4 +40,4 @@ class OwnedFd {
 [[nodiscard]] Result<void> make_dirs(const std::string& path);
 [[nodiscard]] std::string parent_of(const std::string& path);
 
-}  // namespace everspan::update::detail
+}  // namespace everspan::update
