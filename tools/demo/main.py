@@ -96,7 +96,7 @@ def run_once(args, folder, old, new, seed):
         stage.prepare()
         started = time.monotonic()
         stage.start_depot()
-        say(f"Depot at https://{stage.depot_address} publishes {old.version}")
+        say(f"Depot at http://{stage.depot_address} publishes {old.version}")
         stage.start_site()
         say(f"Appliance A at https://{stage.address} runs {old.version}")
         stage.start_agents()
@@ -109,7 +109,7 @@ def run_once(args, folder, old, new, seed):
         stage.mark("ready")
         binaries, digests = new_release(args, stage)
         stage.write_run("single", digests, expect)
-        stage.run(commands.depot_publish(new, stage.depot_data, new.version, binaries))
+        stage.publish(new, binaries)
         what = f"a release that is bad ({args.bad_release})" if args.bad_release else "a release"
         say(f"Depot publishes {new.version}, {what}")
         quiet_until = time.monotonic() + QUIET_S

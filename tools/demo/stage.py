@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -65,7 +66,7 @@ class Stage:
 
     # ---- building it up ----
     def prepare(self):
-        for part in ("a", "depot", "agents", "evidence", "logs", "cli", "bad", "releases"):
+        for part in ("a", "depot", "agents", "evidence", "logs", "cli", "bad", "packages"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
         for part in ("agents", "evidence/recordings", "logs"):
             (self.folder / part).mkdir(parents=True)
@@ -87,10 +88,19 @@ class Stage:
 
     def start_depot(self):
         self.run(commands.depot_init(self.old, self.depot_data))
-        self.run(commands.depot_publish(self.old, self.depot_data, self.old.version, self.old.bin))
+        self.publish(self.old, self.old.bin)
         self.depot = Child("depot", commands.depot_serve(self.old, self.depot_data, self.depot_address),
                            self.logs / "depot.log", env=self.env)
         self.wait_port(self.depot_address, self.depot)
+
+    def publish(self, release, binaries, version=None):
+        """Packs and signs `binaries` as a release, with that release's own depot tool."""
+        version = version or release.version
+        package = self.folder / "packages" / commands.package_name(version)
+        package.parent.mkdir(exist_ok=True)
+        self.run(commands.depot_build(release, version, binaries, package), seconds=120)
+        self.run(commands.depot_publish(release, self.depot_data, package), seconds=120)
+        return package
 
     def wait_port(self, address, child, seconds=20):
         host, _, port = address.rpartition(":")
@@ -125,7 +135,7 @@ class Stage:
         wait_until(ready, 20, "the site to be ready")
         self.run(commands.login(self.cli, self.ca_file, self.password_file, "site"))
         self.run(commands.login(self.cli, self.ca_file, self.password_file, "appliance"))
-        self.run(commands.set_source(self.cli, f"https://{self.depot_address}", self.depot_data))
+        self.run(commands.set_source(self.cli, f"http://{self.depot_address}"))
 
     def start_agent(self, name):
         self.agents[name] = Child(name, commands.agent_run(self.old, self.folder / "agents" / name),
@@ -139,7 +149,7 @@ class Stage:
             with os.fdopen(fd, "w") as file:
                 file.write(token + "\n")
             self.run(commands.agent_enrol(self.old, self.folder / "agents" / name, f"https://{self.address}",
-                                          self.ca_file, token_file, name))
+                                          token_file, name))
             token_file.unlink()
             self.start_agent(name)
 
@@ -245,12 +255,37 @@ class Stage:
         path = self.folder / "demo.json"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w") as file:
-            json.dump({"urls": {"a": f"https://{self.address}", "depot": f"https://{self.depot_address}"},
+            json.dump({"urls": {"a": f"https://{self.address}", "depot": f"http://{self.depot_address}"},
                        "ca_file": str(self.ca_file), "login": "admin", "password_file": str(self.password_file),
                        "pids": pids, "data": {"a": str(self.folder / "a"), "depot": str(self.depot_data)},
                        "releases": {"from": self.old.version, "to": self.new.version},
                        "cli": [str(word) for word in self.cli()], "cli_data": self.env["EVERSPAN_DATA"]}, file,
                       indent=1)
+
+    # ---- killing, for chaos and the kill tables ----
+    def kill_one(self, victim, random):
+        """kill -9. Base and agents are started again, as systemd would; a site is base's affair."""
+        if victim == "agent":
+            name = random.choice(AGENTS)
+            self.agents[name].process.kill()
+            self.agents[name].process.wait()
+            self.start_agent(name)
+        elif victim == "base":
+            self.base.process.kill()
+            self.base.process.wait()
+            self.start_base()
+        else:
+            slots = [slot for slot in self.slots() if slot["role"] == "active" or victim != "site"]
+            roles = {"site": "active", "old": "fallback", "new": "candidate"}
+            wanted = [slot["pid"] for slot in slots if slot["role"] == roles[victim]]
+            for pid in wanted:
+                os.kill(pid, signal.SIGKILL)
+            return bool(wanted)
+        return True
+
+    def slots(self):
+        done = self.run(self.cli("status", json=True), check=False)
+        return json.loads(done.stdout).get("slots", []) if done.returncode == 0 else []
 
     def tear_down(self):
         for child in [*self.loads, *self.helpers.values(), *self.agents.values(), self.base, self.depot]:
