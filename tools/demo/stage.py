@@ -181,7 +181,7 @@ class Stage:
         for load in self.loads:
             load.expect("ready", 90)
 
-    def start_witnesses(self, write_ms=10, probes=50):
+    def start_witnesses(self, write_ms=10, probes=50, person=True):
         login = self.folder / "login.json"
         fd = os.open(login, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w") as file:
@@ -196,8 +196,10 @@ class Stage:
         if probes:
             self.helpers["prober"] = helper("prober", "prober.py", [self.address, self.ca_file, self.evidence, probes],
                                             self.logs / "prober.log")
-        self.helpers["person"] = helper("person", "person.py", [self.evidence, 300, *self.cli("connect", AGENTS[0])],
-                                        self.logs / "person.log")
+        if person:
+            self.helpers["person"] = helper("person", "person.py",
+                                            [self.evidence, 300, *self.cli("connect", AGENTS[0])],
+                                            self.logs / "person.log")
         os.environ.clear()
         os.environ.update(environment)
 
