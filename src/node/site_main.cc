@@ -14,7 +14,7 @@
 #include "common/version.h"
 #include "net/io_threads.h"
 #include "node/sandbox.h"
-#include "node/self_test.h"
+#include "node/rehearsal.h"
 #include "node/site_process.h"
 
 namespace everspan::node {

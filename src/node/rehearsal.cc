@@ -1,4 +1,4 @@
-#include "node/self_test.h"
+#include "node/rehearsal.h"
 
 #include "common/crypto.h"
 #include "common/version.h"
