@@ -82,7 +82,7 @@ void SessionCore::retire_current(Side side, bool planned, bool successor_at_peer
   const bool barrier_seen = std::exchange(state.barrier_seen, false);
   state.where = Where::nowhere;
   if (!planned) return act(Supersede{leg});
-  act(SendBarrier{leg});
+  act(Drain{leg});
   const Draining old{leg, successor_at_peer};
   if (barrier_seen) {
     act(CloseDrained{leg});

@@ -12,13 +12,14 @@
 //
 // An attach waits (pending) until the peer process has answered `AskPeer`, and, where nobody in
 // memory knows the session and it is not its first, until its recordings were read (`Recover`). An
-// older leg drains after a planned attach: it gets a Barrier, is read up to its own, then closed.
+// older leg drains after a planned attach: it is read up to its end's Barrier, gets ours, and is closed.
 //
 // Invariants
 //   P1  Here at most one leg a side is current. Over both processes the highest generation wins;
 //       every other leg drains, or is superseded.
 //   P2  An attach whose generation is not above all known ones of its side is refused.
-//   P3  After Barrier was sent on a leg, nothing is sent on it.
+//   P3  Nothing is sent on a draining leg but our Barrier, and that only after its end's: the end's
+//       Barrier says that it knows of its new leg, which may be the slower connection.
 //   P4  Whenever frames may have been lost without their end knowing (a leg broke before its
 //       barrier, a process died between two legs, frames came for an absent side), both ends are
 //       told PeerAttached{lost} as soon as both have a leg.
@@ -53,10 +54,10 @@ struct Refuse {
 struct Supersede {  // A leg that was in use: refuse `superseded`, close.
   LegId leg = 0;
 };
-struct SendBarrier {  // Last frame to this leg; go on reading it.
+struct Drain {  // Nothing more is sent to this leg; go on reading it, but not for ever.
   LegId leg = 0;
 };
-struct CloseDrained {  // Read and written to the end.
+struct CloseDrained {  // Read to the end: send our Barrier, the last frame, and close.
   LegId leg = 0;
 };
 struct TellAttached {  // PeerAttached to this side's newest leg, here or over the bridge.
@@ -87,7 +88,7 @@ struct SendLegDrained {
 struct Recover {};           // Read what recordings hold, then recovered().
 struct HandOverRecorder {};  // Finish the segment, send RecorderDone when durable.
 using Action =
-    std::variant<Accept, Refuse, Supersede, SendBarrier, CloseDrained, TellAttached, TellGone,
+    std::variant<Accept, Refuse, Supersede, Drain, CloseDrained, TellAttached, TellGone,
                  AskPeer, AnswerPeer, SendLegGone, SendLegDrained, Recover, HandOverRecorder>;
 
 struct SideView {

@@ -66,10 +66,9 @@ void Session::run(const Supersede& action) {
       refuse_frame({"superseded", "A newer attachment of this end is in use", {}, {}}));
 }
 
-void Session::run(const SendBarrier& action) {
+void Session::run(const Drain& action) {
   auto* leg = find(action.leg);
   if (leg == nullptr) return;
-  leg->send_frame(wire::Barrier{});
   leg->drain_until = net::now() + shard_.options.barrier_deadline;
 }
 
@@ -78,6 +77,7 @@ void Session::run(const CloseDrained& action) {
   if (leg == nullptr) return;
   leg->moved = true;
   leg->set_paused(false);
+  leg->send_frame(wire::Barrier{});
   leg->say_and_close({});
 }
 

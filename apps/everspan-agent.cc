@@ -1,0 +1,3 @@
+#include "agent/main.h"
+
+int main(int argc, char** argv) { return everspan::agent::agent_main(argc, argv); }

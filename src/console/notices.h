@@ -1,0 +1,22 @@
+// Words for the person at the console, on standard error: notices only where that is a terminal.
+#pragma once
+#include <string>
+
+namespace everspan::console {
+
+class Notices {
+ public:
+  explicit Notices(int fd);
+  void say(const std::string& text, bool raw) const;  // `raw`: a line needs its carriage return.
+  void error(const std::string& text) const;          // Always.
+
+ private:
+  void write_line(const std::string& line) const;
+  int fd_;
+  bool terminal_;
+};
+
+// Number of "INT", "TERM", ...; 0: unknown.
+[[nodiscard]] int number_of_signal(const std::string& name);
+
+}  // namespace everspan::console

@@ -1,0 +1,28 @@
+// Asks the site for a session: POST /api/v1/sessions.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "common/crypto.h"
+#include "common/result.h"
+#include "console/connect.h"
+#include "relay/end/leg_keeper.h"
+
+namespace everspan::console {
+
+struct GrantedSession {
+  std::string session_id;    // 16 bytes
+  std::string signed_grant;  // Serialised SignedGrant
+  std::vector<relay_end::Candidate> candidates;
+  bool strict = true;
+  Duration ttl = std::chrono::minutes(15);
+};
+
+[[nodiscard]] Result<GrantedSession> request_session(const Site& site, const std::string& endpoint,
+                                                     const std::vector<std::string>& rights,
+                                                     const std::string& reason,
+                                                     const SigningKey& console_key);
+// Fills in what the grant itself says.
+[[nodiscard]] Result<void> read_grant(GrantedSession& session);
+
+}  // namespace everspan::console
