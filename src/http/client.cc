@@ -165,6 +165,11 @@ Error explain(CURLcode code, const Exchange& exchange, const std::string& url, c
               "Check the address and the CA that you use"};
     case CURLE_SSL_CONNECT_ERROR:
       return {"tls_handshake", "No secure connection with " + where + ": " + why, {}, {}};
+    case CURLE_GOT_NOTHING:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+    case CURLE_PARTIAL_FILE:
+      return {"cut", "The connection with " + where + " broke: " + why, {}, {}};
     case CURLE_SSL_CACERT_BADFILE:
       return {"tls_certificate", "The CA cannot be read: " + why, {}, {}};
     default:
