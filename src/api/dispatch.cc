@@ -128,7 +128,7 @@ http::Response to_response(const Answer& answer) {
 }
 
 net::Task<Result<Answer>> run(State& state, const Route& route, Call call) {
-  const std::string person = call.person;
+  std::string person = call.person;
   const std::string address = call.address;
   if (auto allowed = authorise(route, call.who); !allowed) {
     if (!route.audit.empty()) {
@@ -141,6 +141,7 @@ net::Task<Result<Answer>> run(State& state, const Route& route, Call call) {
   const std::string request_id = call.request_id.hex();
   auto answer = co_await route.run(state, std::move(call));
   if (!answer || route.audit.empty() || answer->repeated) co_return answer;
+  if (!answer->who.empty()) person = answer->who;
   json::object detail = answer->detail;
   detail["address"] = address;
   detail["request"] = request_id;

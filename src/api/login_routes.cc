@@ -73,6 +73,7 @@ net::Task<Result<Answer>> log_in(State& state, Call call) {
   const auto issued = co_await state.accounts.issue_token(**account, call.address);
   if (!issued) co_return fail(issued);
   Answer answer;
+  answer.who = throttled;
   answer.subject = throttled;
   answer.detail = login_detail(*login, call);
   answer.body = {{"token", issued->token},

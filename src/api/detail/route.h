@@ -62,6 +62,7 @@ struct Answer {
   std::optional<Revision> etag;
   int status = 200;
   // For the journal, of routes that have an audit word.
+  std::string who;  // When it is not the caller: who has just logged in.
   std::string subject;
   json::object detail;
   bool repeated = false;  // The request had run before: journalled then.
