@@ -34,7 +34,7 @@ class LogFaults : public testing::Test {
     std::map<std::string, Revision> acknowledged;
     for (int i = 0; i < writes; ++i) {
       const std::string key = "k" + std::to_string(i);
-      auto outcome = writer.submit_and_wait(put(key, std::string(20000, 'x')));
+      auto outcome = writer.submit_and_wait(put(key, std::string(9000, 'x')));
       if (outcome) acknowledged[key] = outcome->revision;
       if (code_of(outcome) == "log_failed") break;
     }
@@ -103,11 +103,11 @@ class LogFaults : public testing::Test {
 };
 
 TEST_F(LogFaults, AFailedSyncLosesNothingThatWasAcknowledged) {
-  fail_every_nth(FaultVfs::Call::sync, 12);
+  fail_every_nth(FaultVfs::Call::sync, 8);
 }
 
 TEST_F(LogFaults, AFailedWriteLosesNothingThatWasAcknowledged) {
-  fail_every_nth(FaultVfs::Call::write, 6);
+  fail_every_nth(FaultVfs::Call::write, 4);
 }
 
 TEST_F(LogFaults, AfterAnIoErrorNothingIsWrittenAnyMore) {
