@@ -102,9 +102,10 @@ void HandoverCore::on(const PeerLost&) {
     waiting_.push_front(std::move(forwarded_.back()));
     forwarded_.pop_back();
   }
-  std::erase_if(waiting_, [](const Waiting& w) { return w.from_peer; });  // Nobody to answer to.
-  for (auto& w : running_)
-    if (w.from_peer) w.asker_gone = true;
+  for (auto* queue : {&waiting_, &running_})
+    for (auto& w : *queue) w.for_peer = false;
+  std::erase_if(waiting_,
+                [](const Waiting& w) { return !w.for_client; });  // It will be asked again.
 }
 
 void HandoverCore::on(const PeerServes& event) {
@@ -126,13 +127,11 @@ void HandoverCore::on(const Fenced&) {
 }
 
 void HandoverCore::on(const Write& event) {
-  for (auto* queue : {&waiting_, &forwarded_, &running_})
-    for (auto& w : *queue)
-      if (w.id == event.id) {  // A retry of what is on its way; its answer serves both.
-        if (w.from_peer == event.from_peer) w.asker_gone = false;
-        return;
-      }
-  Waiting write{.id = event.id, .from_peer = event.from_peer};
+  if (auto* known = find(event.id)) {  // On its way: its answer serves both.
+    (event.from_peer ? known->for_peer : known->for_client) = true;
+    return;
+  }
+  Waiting write{.id = event.id, .for_client = !event.from_peer, .for_peer = event.from_peer};
   if (waiting() >= kWaitingMax) return answer(write, WriteOutcome::unavailable);  // H5
   waiting_.push_back(std::move(write));
   flush();
@@ -148,17 +147,17 @@ void HandoverCore::flush() {
     return;
   }
   if (!peer_here_ || peer_turn_ <= turn_ || state_ == State::taking) return;
-  std::deque<Waiting> stay;
   for (auto& w : waiting_) {
-    if (w.from_peer) {
+    if (w.for_peer) {
       // It says that it serves: what it sent us before, it runs itself.
-      answer(w, WriteOutcome::not_run);
-      continue;
+      act(Answer{.id = w.id, .to_peer = true, .outcome = WriteOutcome::not_run});
+      w.for_peer = false;
     }
+    if (!w.for_client) continue;
     act(ForwardWrite{.id = w.id});
     forwarded_.push_back(std::move(w));
   }
-  waiting_ = std::move(stay);
+  waiting_.clear();
 }
 
 void HandoverCore::on(const WriteDone& event) {
@@ -184,26 +183,32 @@ void HandoverCore::on(const PeerAnswered& event) {
 }
 
 void HandoverCore::on(const AskerGone& event) {
-  for (auto* queue : {&waiting_, &forwarded_, &running_})
-    for (auto& w : *queue)
-      if (w.id == event.id && !w.from_peer) w.asker_gone = true;
+  if (auto* write = find(event.id)) write->for_client = false;
 }
 
 void HandoverCore::on(const GiveUp& event) {
-  const auto may_have_run = [&](const auto& queue) {
-    return std::ranges::any_of(queue, [&](const Waiting& w) { return w.id == event.id; });
-  };
-  if (auto write = take(waiting_, event.id)) {
-    return answer(*write, write->may_have_run ? WriteOutcome::unknown : WriteOutcome::unavailable);
-  }
-  if (!may_have_run(forwarded_) && !may_have_run(running_)) return;
-  act(Answer{.id = event.id, .to_peer = false, .outcome = WriteOutcome::unknown});
-  on(AskerGone{.id = event.id});
+  auto* write = find(event.id);
+  if (write == nullptr || !write->for_client) return;
+  const bool is_waiting = std::ranges::find(waiting_, event.id, &Waiting::id) != waiting_.end();
+  const bool untouched = is_waiting && !write->may_have_run && !write->for_peer;
+  act(Answer{.id = event.id,
+             .to_peer = false,
+             .outcome = untouched ? WriteOutcome::unavailable : WriteOutcome::unknown});
+  write->for_client = false;
+  if (untouched) take(waiting_, event.id);
 }
 
 void HandoverCore::answer(const Waiting& write, WriteOutcome outcome) {
-  if (write.asker_gone || (write.from_peer && !peer_here_)) return;
-  act(Answer{.id = write.id, .to_peer = write.from_peer, .outcome = outcome});
+  if (write.for_client) act(Answer{.id = write.id, .to_peer = false, .outcome = outcome});
+  if (write.for_peer && peer_here_)
+    act(Answer{.id = write.id, .to_peer = true, .outcome = outcome});
+}
+
+HandoverCore::Waiting* HandoverCore::find(const WriteId& id) {
+  for (auto* queue : {&waiting_, &forwarded_, &running_})
+    if (const auto at = std::ranges::find(*queue, id, &Waiting::id); at != queue->end())
+      return &*at;
+  return nullptr;
 }
 
 }  // namespace everspan::failover

@@ -163,8 +163,8 @@ class HandoverCore {
  private:
   struct Waiting {
     WriteId id;
-    bool from_peer = false;
-    bool asker_gone = false;
+    bool for_client = false;    // Who wants the answer: one of our clients, the peer, both, or
+    bool for_peer = false;      // nobody any longer.
     bool may_have_run = false;  // Was sent to a peer that then was lost.
   };
 
@@ -188,6 +188,7 @@ class HandoverCore {
   void flush();             // Runs, forwards or keeps what waits, as the state says.
   void release_if_quiet();  // H2
   void answer(const Waiting& write, WriteOutcome outcome);
+  Waiting* find(const WriteId& id);
   template <class A>
   void act(A action) {
     actions_.emplace_back(std::move(action));
