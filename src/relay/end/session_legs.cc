@@ -19,7 +19,8 @@ std::vector<Candidate> to_candidates(const auto& list) {
 }
 
 LegOrders to_orders(const pb::Orders& orders) {
-  static constexpr std::uint32_t kLongestMs = 10 * 60 * 1000;  // An order cannot park an end for ever.
+  static constexpr std::uint32_t kLongestMs =
+      10 * 60 * 1000;  // An order cannot park an end for ever.
   const auto ms = [](std::uint32_t n) {
     return std::chrono::milliseconds(std::min(n, kLongestMs));
   };
