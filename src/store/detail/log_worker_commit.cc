@@ -1,0 +1,227 @@
+// LogWriter::Worker: everything that touches SQLite.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/check.h"
+#include "common/log.h"
+#include "store/detail/log_table.h"
+#include "store/detail/log_worker.h"
+#include "store/detail/suspect.h"
+
+namespace everspan::store {
+namespace {
+
+constexpr int kCheckpointPages = 1000;      // When idle; 4 MiB of WAL.
+constexpr int kCheckpointPagesBusy = 8000;  // Under load too; 32 MiB.
+
+}  // namespace
+
+Result<void> LogWriter::Worker::start() {
+  if (!options_.now) return fail("bad_options", "LogWriter needs a clock");
+  const bool suspect = detail::is_suspect(options_.path);
+  if (!suspect && !detail::path_exists(options_.path)) {
+    if (!options_.new_site)
+      return fail("not_found", "There is no log at " + options_.path, "",
+                  "Start a new site or join one");
+    if (auto made = detail::create_log_file(options_.path, options_.node_id, *options_.new_site);
+        !made)
+      return made;
+  }
+  // A suspect log is copied by the granted writer only, and checked then.
+  if (!suspect) {
+    if (auto opened = open_database(); !opened) return opened;
+    if (auto good = db_->integrity_check(); !good) return good;
+    auto transaction = ReadTransaction::begin(*db_);
+    if (!transaction) return fail(transaction);
+    auto meta = detail::read_meta(*db_);
+    if (!meta) return fail(meta);
+    if (meta->node_id != options_.node_id)
+      return fail("wrong_node", "This log belongs to node " + meta->node_id.hex(),
+                  "It was not touched");
+    auto head = detail::verify_chain(*db_, *meta, meta->base);
+    if (!head) return fail(head);
+    verified_ = *head;
+  }
+  thread_ = std::thread([this] { run(); });
+  return {};
+}
+
+Result<void> LogWriter::Worker::open_database() {
+  db_.reset();
+  struct stat file{};
+  if (::stat(options_.path.c_str(), &file) != 0)
+    return fail_errno("not_found", "Open " + options_.path, errno);
+  Database::Options how;
+  how.busy_wait = options_.lock_wait;
+  how.auto_checkpoint = false;
+  how.vfs = options_.vfs;
+  auto db = Database::open(options_.path, how);
+  if (!db) return fail(db);
+  if (auto good = detail::check_format(*db); !good) return good;
+  db_.emplace(std::move(*db));
+  inode_ = file.st_ino;
+  checkpointed_at_ = 0;
+  return {};
+}
+
+Result<void> LogWriter::Worker::handle_become(Generation generation) {
+  auto taken = take_over(generation);
+  if (!taken) {
+    if (taken.error().code == "db_io") fatal(taken.error());
+    return taken;
+  }
+  generation_ = generation;
+  // A hint only: without it learners look when they next ask.
+  auto hint = detail::File::open(options_.path + ".head", O_CREAT | O_WRONLY);
+  if (hint) hint_ = std::move(*hint);
+  const std::lock_guard lock(mutex_);
+  refusal_.clear();
+  return {};
+}
+
+Result<void> LogWriter::Worker::take_over(Generation generation) {
+  if (detail::is_suspect(options_.path)) {
+    db_.reset();
+    verified_.reset();
+    if (auto replaced = detail::replace_suspect_log(options_.path); !replaced) return replaced;
+  }
+  struct stat file{};
+  if (!db_ || ::stat(options_.path.c_str(), &file) != 0 || file.st_ino != inode_) {
+    verified_.reset();
+    if (auto opened = open_database(); !opened) return opened;
+  }
+  auto transaction = WriteTransaction::begin(*db_);
+  if (!transaction) return fail(transaction);
+  auto meta = detail::read_meta(*db_);
+  if (!meta) return fail(meta);
+  if (meta->node_id != options_.node_id)
+    return fail("wrong_node", "This log belongs to node " + meta->node_id.hex());
+  if (generation <= meta->generation)
+    return fail("generation_not_higher",
+                "The log has generation " + std::to_string(meta->generation.value) +
+                    ", not below " + std::to_string(generation.value),
+                "Nothing was changed");
+  // Only what came since open() is left to check, unless history was cut meanwhile.
+  LogHead from = meta->base;
+  if (verified_ && verified_->revision >= from.revision) {
+    auto hash = detail::hash_at(*db_, *meta, verified_->revision);
+    if (hash && *hash == verified_->hash) from = *verified_;
+  }
+  auto head = detail::verify_chain(*db_, *meta, from);
+  if (!head) return fail(head);
+  // Every member of the in-sync set, this node alone, has what is appended: it is committed.
+  if (auto folded = detail::fold_through(*db_, head->revision, {options_.node_id}); !folded)
+    return folded;
+  if (auto raised = detail::write_generation(*db_, generation); !raised) return raised;
+  if (auto committed = transaction->commit(); !committed) return committed;
+  verified_ = *head;
+  return {};
+}
+
+Result<LogHead> LogWriter::Worker::handle_release() {
+  if (!db_) return std::unexpected(refusal_error("log_failed"));
+  auto transaction = ReadTransaction::begin(*db_);
+  if (!transaction) return fail(transaction);
+  auto meta = detail::read_meta(*db_);
+  if (!meta) return fail(meta);
+  return meta->head;
+}
+
+void LogWriter::Worker::commit_batch(std::vector<detail::Pending> batch) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!refusal_.empty() && refusal_ != "released") {  // Superseded or failed with these queued.
+      const Error error = refusal_error(refusal_);
+      for (auto& it : batch) it.result = std::unexpected(error);
+    }
+  }
+  const bool refused = batch.front().result.has_value();
+  if (!refused) {
+    auto result = commit_when_free(batch);
+    return finish_batch(batch, std::move(result));
+  }
+  for (auto& it : batch) it.done(std::move(*it.result));
+}
+
+// Another process's lock is waited for: it is a quick commit, or base kills its holder.
+Result<detail::BatchResult> LogWriter::Worker::commit_when_free(
+    std::vector<detail::Pending>& batch) {
+  const detail::BatchContext context{options_.node_id, generation_, options_.now()};
+  for (;;) {
+    auto result = detail::commit_batch(*db_, context, batch);
+    if (result || result.error().code != "db_busy") return result;
+    if (stopping()) return std::unexpected(refusal_error("stopped"));
+    log_warning("log.waits_for_lock", {{"log", options_.path}});
+  }
+}
+
+void LogWriter::Worker::finish_batch(std::vector<detail::Pending>& batch,
+                                     Result<detail::BatchResult> result) {
+  if (!result) {
+    Error error = result.error();
+    if (error.code == "superseded") {
+      refuse_from_now_on("superseded");
+      log_warning("log.superseded", {{"generation", std::to_string(generation_.value)}});
+      error = refusal_error("superseded");
+    } else if (error.code == "db_full") {
+      error = {"disk_full", "The disk is full", "Nothing of this write was stored",
+               "Free space, then send it again"};
+    } else if (error.code != "stopped") {
+      fatal(error);
+      error = refusal_error("log_failed");
+    }
+    for (auto& it : batch) it.done(std::unexpected(error));
+    return;
+  }
+  for (auto& it : batch) {
+    check(it.result.has_value(), "a transaction of a batch got no answer");
+    it.done(std::move(*it.result));
+  }
+  if (!result->changed) return;
+  verified_ = result->head;
+  announce(result->head.revision);
+  if (db_->wal_pages() >= kCheckpointPagesBusy) checkpoint_if_due();
+}
+
+void LogWriter::Worker::announce(Revision committed) {
+  if (options_.head_moved) options_.head_moved(committed);
+  if (!hint_) return;
+  std::string bytes;
+  put_u64(bytes, committed.value);
+  // A hint: it may fail, and a full disk is reported by the log itself.
+  [[maybe_unused]] const auto written = ::pwrite(hint_.fd(), bytes.data(), bytes.size(), 0);
+}
+
+// Never waits for a reader; when one keeps the WAL from shrinking, tries again 1,000 pages later.
+void LogWriter::Worker::checkpoint_if_due() {
+  const int pages = db_->wal_pages();
+  if (pages < checkpointed_at_) checkpointed_at_ = 0;  // The WAL began anew.
+  if (pages - checkpointed_at_ < kCheckpointPages) return;
+  checkpointed_at_ = pages;
+  auto done = db_->checkpoint();
+  if (done) return;
+  if (done.error().code == "db_io") return fatal(done.error());
+  log_warning("log.checkpoint_failed", {{"why", done.error().message}});
+}
+
+void LogWriter::Worker::refuse_from_now_on(const std::string& code) {
+  const std::lock_guard lock(mutex_);
+  refusal_ = code;
+}
+
+void LogWriter::Worker::fatal(const Error& error) {
+  detail::mark_suspect(options_.path);
+  log_error("log.failed", {{"log", options_.path}, {"why", error.text()}});
+  if (!options_.on_fatal) ::_exit(kLogFatalExit);
+  {
+    const std::lock_guard lock(mutex_);
+    refusal_ = "log_failed";
+    failed_ = true;
+  }
+  options_.on_fatal(error);
+}
+
+}  // namespace everspan::store

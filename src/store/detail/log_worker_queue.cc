@@ -1,0 +1,142 @@
+// LogWriter::Worker: who may submit, what waits, and which answer is given at once.
+#include "store/detail/log_worker.h"
+
+namespace everspan::store {
+namespace {
+
+constexpr std::size_t kQueueTransactionsMax = 8192;
+constexpr std::size_t kQueueBytesMax = 64 * 1024 * 1024;
+constexpr std::size_t kBatchTransactionsMax = 512;  // Bounds how long one fsync's group may grow.
+constexpr std::size_t kBatchBytesMax = 8 * 1024 * 1024;
+
+}  // namespace
+
+Error LogWriter::Worker::refusal_error(const std::string& code) {
+  if (code == "superseded")
+    return {code, "Another process took over writing", "Nothing of this write was stored",
+            "Send it again: the new process answers"};
+  if (code == "released")
+    return {code, "This process hands over writing", "Nothing of this write was stored",
+            "Forward it to the next writer"};
+  if (code == "stopped")
+    return {code, "This process is ending", "Nothing of this write was stored", "Send it again"};
+  if (code == "log_failed")
+    return {code, "The log had an I/O error", "What was acknowledged before is kept",
+            "Look at the disk; the site starts again with a copy"};
+  return {code, "This process does not write", "Nothing of this write was stored",
+          "Send it to the writer"};
+}
+
+void LogWriter::Worker::submit(Transaction transaction, Done done) {
+  std::vector<Operation> operations;
+  operations.reserve(transaction.writes.size());
+  for (Write& it : transaction.writes) operations.push_back(std::move(it.operation));
+  if (auto good = check_operations(operations); !good) return done(fail(good));
+  detail::Pending pending;
+  for (const Write& it : transaction.writes) pending.expected.push_back(it.expected);
+  pending.operations = std::move(operations);
+  pending.request_id = transaction.request_id;
+  pending.flags = transaction.flags;
+  pending.feature_level = transaction.feature_level;
+  pending.bytes = 0;
+  for (const Operation& it : pending.operations)
+    pending.bytes += it.kind.size() + it.key.size() + it.bytes.size() + 16;
+  std::string refusal;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_)
+      refusal = "stopped";
+    else if (!refusal_.empty())
+      refusal = refusal_;
+    else if (queue_.size() >= kQueueTransactionsMax ||
+             queued_bytes_ + pending.bytes > kQueueBytesMax)
+      refusal = "slow_down";
+    else {
+      queued_bytes_ += pending.bytes;
+      pending.done = std::move(done);
+      queue_.emplace_back(std::move(pending));
+    }
+  }
+  if (refusal.empty()) return wake_.notify_one();
+  if (refusal == "slow_down")
+    return done(fail("slow_down", "Too many writes wait for the disk", "Nothing was stored",
+                     "Send it again in a moment"));
+  done(std::unexpected(refusal_error(refusal)));
+}
+
+Result<void> LogWriter::Worker::become_writer(Generation generation) {
+  std::future<Result<void>> done;
+  {
+    const std::lock_guard lock(mutex_);
+    if (failed_) return std::unexpected(refusal_error("log_failed"));
+    if (stopping_) return std::unexpected(refusal_error("stopped"));
+    Become item{generation, {}};
+    done = item.done.get_future();
+    queue_.emplace_back(std::move(item));
+  }
+  wake_.notify_one();
+  return done.get();
+}
+
+void LogWriter::Worker::release(Released released) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (refusal_.empty()) refusal_ = "released";
+    queue_.emplace_back(Release{std::move(released)});
+  }
+  wake_.notify_one();
+}
+
+void LogWriter::Worker::run() {
+  for (;;) {
+    auto item = next();
+    if (!item) break;
+    if (auto* become = std::get_if<Become>(&*item)) {
+      become->done.set_value(handle_become(become->generation));
+    } else if (auto* release = std::get_if<Release>(&*item)) {
+      release->done(handle_release());
+    } else {
+      std::vector<detail::Pending> batch;
+      std::size_t bytes = 0;
+      {
+        const std::lock_guard lock(mutex_);
+        auto* first = &std::get<detail::Pending>(*item);
+        bytes = first->bytes;
+        batch.push_back(std::move(*first));
+        while (!queue_.empty() && std::holds_alternative<detail::Pending>(queue_.front()) &&
+               batch.size() < kBatchTransactionsMax && bytes < kBatchBytesMax) {
+          batch.push_back(std::move(std::get<detail::Pending>(queue_.front())));
+          bytes += batch.back().bytes;
+          queue_.pop_front();
+        }
+        queued_bytes_ -= bytes;
+      }
+      commit_batch(std::move(batch));
+    }
+  }
+  // Whoever still waits gets an answer.
+  for (Item& item : queue_) {
+    if (auto* pending = std::get_if<detail::Pending>(&item))
+      pending->done(std::unexpected(refusal_error("stopped")));
+    else if (auto* become = std::get_if<Become>(&item))
+      become->done.set_value(std::unexpected(refusal_error("stopped")));
+    else
+      std::get<Release>(item).done(std::unexpected(refusal_error("stopped")));
+  }
+}
+
+std::optional<LogWriter::Worker::Item> LogWriter::Worker::next() {
+  std::unique_lock lock(mutex_);
+  if (queue_.empty() && db_ && refusal_.empty() && !stopping_) {
+    lock.unlock();
+    checkpoint_if_due();
+    lock.lock();
+  }
+  wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+  if (stopping_) return std::nullopt;
+  Item item = std::move(queue_.front());
+  queue_.pop_front();
+  return item;
+}
+
+}  // namespace everspan::store
