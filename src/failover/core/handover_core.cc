@@ -106,6 +106,7 @@ void HandoverCore::on(const PeerLost&) {
     for (auto& w : *queue) w.for_peer = false;
   std::erase_if(waiting_,
                 [](const Waiting& w) { return !w.for_client; });  // It will be asked again.
+  flush();  // Granted meanwhile: they run here.
 }
 
 void HandoverCore::on(const PeerServes& event) {
