@@ -67,11 +67,11 @@ net::Task<Result<store::Outcome>> Accounts::create(AccountRecord account, WriteO
 
 net::Task<Result<store::Outcome>> Accounts::set_disabled(access::Area area, std::string name,
                                                          bool disabled, WriteOptions options) {
-  auto outcome = co_await update_record(
-      site_.log, site_.writer, std::string(kKindAccount), account_key(area, site_.node, name),
-      store::edit_message<pb::Account>(
-          [disabled](pb::Account& account) { account.set_disabled(disabled); }),
-      true, options);
+  store::Edit edit = store::edit_message<pb::Account>(
+      [disabled](pb::Account& account) { account.set_disabled(disabled); });
+  auto outcome =
+      co_await update_record(site_.log, site_.writer, std::string(kKindAccount),
+                             account_key(area, site_.node, name), std::move(edit), true, options);
   co_return outcome;
 }
 
@@ -79,14 +79,14 @@ net::Task<Result<store::Outcome>> Accounts::set_password(access::Area area, std:
                                                          std::string password_hash,
                                                          WriteOptions options) {
   const std::int64_t now_ms = site_.now().unix_ms;
-  auto outcome = co_await update_record(
-      site_.log, site_.writer, std::string(kKindAccount), account_key(area, site_.node, name),
-      store::edit_message<pb::Account>(
-          [hash = std::move(password_hash), now_ms](pb::Account& account) {
-            account.set_password_hash(hash);
-            account.set_password_changed_at_ms(now_ms);
-          }),
-      true, options);
+  store::Edit edit = store::edit_message<pb::Account>(
+      [hash = std::move(password_hash), now_ms](pb::Account& account) {
+        account.set_password_hash(hash);
+        account.set_password_changed_at_ms(now_ms);
+      });
+  auto outcome =
+      co_await update_record(site_.log, site_.writer, std::string(kKindAccount),
+                             account_key(area, site_.node, name), std::move(edit), true, options);
   co_return outcome;
 }
 

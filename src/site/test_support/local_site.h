@@ -88,7 +88,7 @@ class LocalSite {
 
   LocalSite() {
     store::LogWriter::Options options;
-    options.path = folder / "log.db";
+    options.path = log_path;
     options.node_id = node;
     options.new_site = store::NewSite{random_id<LineageId>()};
     options.now = [this] { return now(); };
@@ -104,7 +104,7 @@ class LocalSite {
     auto first = first_transaction(init, node, now());
     check(first.has_value(), "the first transaction");
     check(log_writer->submit_and_wait(std::move(*first)).has_value(), "the first transaction");
-    log = store::LogReader::open(folder / "log.db").value();
+    log = store::LogReader::open(log_path).value();
     catalog = Catalog::open(folder / "read.db", *log).value();
     identity = std::make_unique<SiteIdentity>(load_identity(*log).value());
     secrets = std::make_unique<SiteSecrets>(load_secrets(*log).value());
@@ -117,6 +117,7 @@ class LocalSite {
   void pass(std::chrono::milliseconds time) { clock_ms += time.count(); }
 
   TemporaryFolder folder;
+  const std::string log_path = folder / "log.db";
   NodeId node = random_id<NodeId>();
   std::atomic<std::int64_t> clock_ms{1'800'000'000'000};
   std::unique_ptr<store::LogWriter> log_writer;
