@@ -1,7 +1,7 @@
 #include "relay/detail/bridge.h"
 
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
 #include <optional>
 #include <utility>
@@ -58,7 +58,7 @@ struct Bridge::State : std::enable_shared_from_this<Bridge::State> {
       : executor(e), stream(std::move(e)), events(std::move(given)) {}
 
   net::Executor executor;
-  asio::posix::stream_descriptor stream;
+  asio::local::stream_protocol::socket stream;  // A socket: its writes raise no SIGPIPE.
   Events events;
   std::string unread;   // A cut record
   std::string waiting;  // To be written after `writing`
@@ -153,8 +153,7 @@ void Bridge::State::end(const Error& why) {
 
 Bridge::Bridge(net::Executor executor, net::Fd fd, Events events, std::string node_id)
     : state_(std::make_shared<State>(std::move(executor), std::move(events))) {
-  state_->stream.assign(fd.release());
-  state_->stream.non_blocking(true);
+  state_->stream.assign(asio::local::stream_protocol(), fd.release());
   pb::BridgeMessage message;
   message.mutable_hello()->set_protocol(kBridgeProtocol);
   message.mutable_hello()->set_release(std::string(program_version()));

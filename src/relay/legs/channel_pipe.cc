@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/error.hpp>
 #include <cerrno>
 #include <climits>
 
@@ -13,6 +14,8 @@ namespace everspan::relay_legs {
 namespace {
 
 constexpr std::size_t kReadBytes = 32 * 1024;
+// What Asio says when epoll takes no such file: plain files and /dev/null, which are always ready.
+constexpr auto kNotPollable = boost::asio::error::operation_not_supported;
 constexpr int kRoundsPerWakeup = 8;  // Then others get their turn.
 
 bool is_ready(int fd, short events) {
@@ -26,7 +29,7 @@ std::shared_ptr<ChannelPipe> ChannelPipe::start(net::Executor executor, EndDrive
                                                 std::uint32_t channel, PipeOptions options) {
   std::shared_ptr<ChannelPipe> pipe(
       new ChannelPipe(std::move(executor), driver, channel, std::move(options)));
-  if (pipe->from_.is_open() || pipe->from_plain_)
+  if (pipe->from_.is_open())
     pipe->arm_read();
   else
     pipe->input_ended_ = true;
@@ -42,23 +45,18 @@ ChannelPipe::ChannelPipe(net::Executor executor, EndDriver& driver, std::uint32_
       options_(std::move(options)),
       from_(executor_),
       to_(executor_) {
-  if (options_.from && !open(from_, options_.from.duplicate(), from_plain_)) options_.from.reset();
-  if (options_.to && !open(to_, options_.to.duplicate(), to_plain_)) options_.to.reset();
+  if (options_.from && !open(from_, options_.from.duplicate())) options_.from.reset();
+  if (options_.to && !open(to_, options_.to.duplicate())) options_.to.reset();
 }
 
 ChannelPipe::~ChannelPipe() = default;
 
-// epoll takes no plain files; those are always ready.
-bool ChannelPipe::open(Descriptor& descriptor, net::Fd fd, bool& plain_file) const {
+bool ChannelPipe::open(Descriptor& descriptor, net::Fd fd) const {
   if (!options_.shared) fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
   boost::system::error_code error;
   descriptor.assign(fd.get(), error);
-  if (!error) {
-    std::ignore = fd.release();
-    return true;
-  }
-  plain_file = error == boost::system::errc::operation_not_permitted;
-  return plain_file;
+  if (!error) std::ignore = fd.release();
+  return !error;
 }
 
 void ChannelPipe::close() {
@@ -79,7 +77,8 @@ void ChannelPipe::arm_read() {
     const auto self = weak.lock();
     if (!self) return;
     self->reading_ = false;
-    if (!error && !self->closed_) self->read_some();
+    if (error == kNotPollable) self->from_plain_ = true;
+    if ((!error || error == kNotPollable) && !self->closed_) self->read_some();
   };
   if (from_plain_)
     net::asio::post(executor_, [go] { go({}); });
@@ -152,7 +151,8 @@ void ChannelPipe::arm_write() {
     const auto self = weak.lock();
     if (!self) return;
     self->writing_ = false;
-    if (!error && !self->closed_) self->write_some();
+    if (error == kNotPollable) self->to_plain_ = true;
+    if ((!error || error == kNotPollable) && !self->closed_) self->write_some();
   };
   if (to_plain_)
     net::asio::post(executor_, [go] { go({}); });

@@ -49,7 +49,7 @@ class ChannelPipe : public std::enable_shared_from_this<ChannelPipe> {
   using Descriptor = boost::asio::posix::stream_descriptor;
   ChannelPipe(net::Executor executor, EndDriver& driver, std::uint32_t channel,
               PipeOptions options);
-  bool open(Descriptor& descriptor, net::Fd fd, bool& plain_file) const;
+  bool open(Descriptor& descriptor, net::Fd fd) const;
   void arm_read();
   void arm_write();
   void read_some();
