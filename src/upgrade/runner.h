@@ -2,9 +2,10 @@
 //
 // UpgradeEffects is what it needs from the node: each call answers with what happened; calls that
 // carry a key must act once a key (base keeps a table for its own; the others set a state, or check
-// it first). Everything runs on one executor. The node makes a runner when this process becomes the
-// writer (Activated) and cancels it when the writer is released; the stored plan goes on from where
-// it was.
+// it first). Requests reach base in the order of the calls; while base is away they wait for it and
+// are sent again under the same key (the core's deadlines end the wait). Everything runs on one
+// executor. The node makes a runner when this process becomes the writer (Activated) and cancels it
+// when the writer is released; the stored plan goes on from where it was.
 #pragma once
 #include <functional>
 #include <memory>

@@ -440,8 +440,8 @@ class Machine {
     if (!is_from(seen) && !is_to(seen))
       return park("unexpected_release",
                   "Neither the old nor the new release of the plan is active");
-    if (is_from(seen) && (s_.undo == Undo::back || seen.candidate_digest != s_.plan.to.digest))
-      return rolled_back_or_stop(seen);
+    if (is_from(seen) && s_.undo == Undo::back) return rolled_back_or_stop(seen);
+    // A candidate that is not seen may still be on its way to base: it is stopped all the same.
     if (is_to(seen) && s_.undo != Undo::back) {  // A switch that was under way came through.
       s_.undo = Undo::back;
       s_.undo_attempt = 0;
