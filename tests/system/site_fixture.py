@@ -48,12 +48,13 @@ class SiteTest(unittest.TestCase):
     """One site for all tests of a class (each test runs in a process of its own, so for one test)."""
 
     agents = True
+    cli = True  # Logs the CLI in.
 
     def setUp(self):
         self.stage = make_stage()
         self.addCleanup(self.clean)
         self.stage.start_depot()
-        self.stage.start_site()
+        self.stage.start_site(self.cli)
         if self.agents:
             self.stage.start_agents()
 

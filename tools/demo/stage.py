@@ -121,7 +121,7 @@ class Stage:
                           self.logs / "base.log", env=self.env)
         (self.folder / "base.pid").write_text(str(self.base.pid))
 
-    def start_site(self):
+    def start_site(self, cli=True):
         self.start_base()
         self.wait_port(self.address, self.base)
         shutil.copy(wait_until(lambda: commands.ca_of(self.folder / "a"), 20, "the site's CA file"), self.ca_file)
@@ -133,6 +133,8 @@ class Stage:
                 return False
 
         wait_until(ready, 20, "the site to be ready")
+        if not cli:
+            return
         self.run(commands.login(self.cli, self.ca_file, self.password_file, "site"))
         self.run(commands.login(self.cli, self.ca_file, self.password_file, "appliance"))
         self.run(commands.set_source(self.cli, f"http://{self.depot_address}"))
