@@ -314,7 +314,7 @@ PlanWorld::Outcome PlanWorld::act_switch() {
   kill_driver();  // The old process is no writer any longer.
   start_driver();
   if (kind_ == Candidate::sick_after_switch)
-    at(2s, [this] {
+    at(drawn(0, 3000), [this] {
       if (!is_new()) return;
       frozen_ = true;
       kill_driver();
