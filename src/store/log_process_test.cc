@@ -168,6 +168,10 @@ TEST_F(LogProcesses, AStoppedWriterThatWakesUpAfterItsSuccessorCommitsNothing) {
     if (became) {
       ++woken;
       old.signal(SIGCONT);
+      const std::size_t before = old.acknowledged().size();
+      while (!old.line().empty() && old.acknowledged().size() < before + 5000) {
+      }
+      ASSERT_LT(old.acknowledged().size(), before + 5000) << "the old writer goes on writing";
       EXPECT_EQ(old.wait(), 0);
       EXPECT_EQ(old.refusals(), std::set<std::string>{"superseded"});
     }
