@@ -10,7 +10,7 @@ std::vector<Action> SessionCore::take_actions() {
 }
 
 std::uint64_t SessionCore::highest(Side side) const {
-  auto top = at(side).generation;
+  auto top = at(side).highest;
   for (const auto& waiting : pending_)
     if (waiting.side == side) top = std::max(top, waiting.generation);
   return top;
@@ -83,7 +83,7 @@ void SessionCore::retire_current(Side side, bool planned, bool successor_at_peer
   state.where = Where::nowhere;
   if (!planned) return act(Supersede{leg});
   act(Drain{leg});
-  const Draining old{leg, successor_at_peer};
+  const Draining old{leg, state.generation, successor_at_peer};
   if (barrier_seen) {
     act(CloseDrained{leg});
     drained(side, old, true);
@@ -102,6 +102,7 @@ void SessionCore::complete(const Pending& attach) {
                     (attach.reason == AttachReason::first && mine.generation != 0);
   retire_current(attach.side, planned, false);
   mine.generation = attach.generation;
+  mine.highest = std::max(mine.highest, attach.generation);
   mine.where = Where::here;
   mine.leg = attach.leg;
   mine.barrier_seen = false;
@@ -123,19 +124,25 @@ void SessionCore::complete(const Pending& attach) {
 void SessionCore::leg_lost(LegId leg) {
   const auto waiting = std::ranges::find(pending_, leg, &Pending::leg);
   if (waiting != pending_.end()) {
-    if (waiting->asked && peer_connected_) act(SendLegGone{waiting->side, waiting->generation});
+    auto& state = at(waiting->side);
     // Numbers are not given twice, even to an attach that came to nothing.
-    at(waiting->side).generation = std::max(at(waiting->side).generation, waiting->generation);
+    state.highest = std::max(state.highest, waiting->generation);
+    const auto still = state.where == Where::here ? state.generation : 0;
+    if (waiting->asked && peer_connected_)
+      act(SendLegGone{waiting->side, waiting->generation, still});
     pending_.erase(waiting);
     return;
   }
   for (const auto side : {Side::console, Side::agent}) {
     auto& state = at(side);
     if (state.where == Where::here && state.leg == leg) {
+      const auto gone = state.generation;
       state.where = Where::nowhere;
       state.leg = 0;
       state.barrier_seen = false;
-      if (peer_connected_) act(SendLegGone{side, state.generation});
+      const bool back = reinstate(side);
+      if (peer_connected_) act(SendLegGone{side, gone, back ? state.generation : 0});
+      if (back) return resync();
       if (at(other(side)).where != Where::nowhere) act(TellGone{other(side)});
       return;
     }
@@ -146,6 +153,19 @@ void SessionCore::leg_lost(LegId leg) {
     drained(side, gone, false);
     return;
   }
+}
+
+bool SessionCore::reinstate(Side side) {
+  auto& state = at(side);
+  const auto newest = std::ranges::max_element(state.draining, {}, &Draining::generation);
+  if (newest == state.draining.end()) return false;
+  state.where = Where::here;
+  state.leg = newest->leg;
+  state.generation = newest->generation;
+  state.draining.erase(newest);
+  act(Reinstate{state.leg});
+  if (side == Side::agent) recording_ = true;
+  return true;
 }
 
 void SessionCore::barrier(LegId leg) {
@@ -207,7 +227,10 @@ void SessionCore::peer_connected(bool connected) {
     unsynced_ |= std::exchange(state.draining_at_peer, false);
     if (state.where != Where::peer) continue;
     state.where = Where::nowhere;
-    went = true;
+    if (reinstate(side))
+      unsynced_ = true;
+    else
+      went = true;
   }
   for (auto& waiting : pending_) waiting.query = 0;
   if (went)
@@ -222,11 +245,9 @@ void SessionCore::peer_connected(bool connected) {
 
 void SessionCore::take_peer_side(Side side, const SideView& view) {
   auto& state = at(side);
+  state.highest = std::max(state.highest, view.highest);
   const bool ours = state.where == Where::here && view.generation <= state.generation;
-  if (!view.here || ours || view.generation < state.generation) {
-    state.generation = std::max(state.generation, view.generation);
-    return;
-  }
+  if (!view.here || ours) return;
   retire_current(side, false, true);
   refuse_pending_below(side, view.generation);
   state.generation = view.generation;
@@ -244,7 +265,7 @@ void SessionCore::peer_answer(std::uint64_t query, const PeerView& view) {
   take_peer_side(other(side), view.sides[index(other(side))]);
   const auto& own = view.sides[index(side)];
   const auto again = std::ranges::find(pending_, leg, &Pending::leg);
-  if (own.generation > again->generation) {
+  if (own.highest > again->generation) {
     act(Refuse{leg, "superseded"});
     pending_.erase(again);
     take_peer_side(side, own);
@@ -267,6 +288,7 @@ void SessionCore::peer_attached(Side side, std::uint64_t generation, bool planne
     retire_current(side, planned, true);
     for (auto& old : state.draining) old.successor_at_peer = true;
     state.generation = generation;
+    state.highest = generation;
     state.where = Where::peer;
   }
   act(AnswerPeer{query});
@@ -279,17 +301,26 @@ PeerView SessionCore::answer() {
   view.unsynced = std::exchange(unsynced_, false);
   for (const auto side : {Side::console, Side::agent}) {
     auto& said = view.sides[index(side)];
-    said.generation = highest(side);
+    said.generation = at(side).generation;
+    said.highest = highest(side);
     said.here = at(side).where == Where::here;
     said.draining = !at(side).draining.empty();
   }
   return view;
 }
 
-void SessionCore::peer_leg_gone(Side side, std::uint64_t generation) {
+void SessionCore::peer_leg_gone(Side side, std::uint64_t generation, std::uint64_t still) {
   auto& state = at(side);
   if (state.where != Where::peer || state.generation != generation) return;
+  if (still != 0) {
+    state.generation = still;  // The peer process tells both ends to resume.
+    return;
+  }
   state.where = Where::nowhere;
+  if (reinstate(side)) {
+    if (peer_connected_) act(SendLegGone{side, generation, state.generation});
+    return resync();
+  }
   if (at(other(side)).where == Where::here) act(TellGone{other(side)});
 }
 

@@ -12,7 +12,8 @@
 //
 // An attach waits (pending) until the peer process has answered `AskPeer`, and, where nobody in
 // memory knows the session and it is not its first, until its recordings were read (`Recover`). An
-// older leg drains after a planned attach: it is read up to its end's Barrier, gets ours, and is closed.
+// older leg drains after a planned attach: it is read up to its end's Barrier, gets ours, and is
+// closed.
 //
 // Invariants
 //   P1  Here at most one leg a side is current. Over both processes the highest generation wins;
@@ -26,7 +27,10 @@
 //   P5  A draining leg is closed after its end's barrier, its loss, or the shell's deadline; the
 //       process with the newer leg hears which (LegDrained).
 //   P6  Each attach is answered exactly once, Accept or Refuse, unless its leg is lost before.
-//   P7  The recorder is where the agent's leg is: after it moved and drained, HandOverRecorder.
+//   P7  If the newer leg goes before the end's Barrier came, its end may not know of it and still
+//   use
+//       the draining one: that is in use again.
+//   P8  The recorder is where the agent's leg is: after it moved and drained, HandOverRecorder.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -57,6 +61,9 @@ struct Supersede {  // A leg that was in use: refuse `superseded`, close.
 struct Drain {  // Nothing more is sent to this leg; go on reading it, but not for ever.
   LegId leg = 0;
 };
+struct Reinstate {  // A draining leg is in use again: the newer one is gone.
+  LegId leg = 0;
+};
 struct CloseDrained {  // Read to the end: send our Barrier, the last frame, and close.
   LegId leg = 0;
 };
@@ -80,6 +87,7 @@ struct AnswerPeer {  // SessionState: answer() is what it says.
 struct SendLegGone {
   Side side = Side::console;
   std::uint64_t generation = 0;
+  std::uint64_t still = 0;  // An older leg that is in use here; 0: none.
 };
 struct SendLegDrained {
   Side side = Side::console;
@@ -88,11 +96,12 @@ struct SendLegDrained {
 struct Recover {};           // Read what recordings hold, then recovered().
 struct HandOverRecorder {};  // Finish the segment, send RecorderDone when durable.
 using Action =
-    std::variant<Accept, Refuse, Supersede, Drain, CloseDrained, TellAttached, TellGone,
+    std::variant<Accept, Refuse, Supersede, Drain, Reinstate, CloseDrained, TellAttached, TellGone,
                  AskPeer, AnswerPeer, SendLegGone, SendLegDrained, Recover, HandOverRecorder>;
 
 struct SideView {
-  std::uint64_t generation = 0;  // Highest known.
+  std::uint64_t generation = 0;  // Of the leg, where here.
+  std::uint64_t highest = 0;     // Ever seen.
   bool here = false;
   bool draining = false;
 };
@@ -118,7 +127,7 @@ class SessionCore {
   void peer_answer(std::uint64_t query, const PeerView& view);
   void peer_silent(std::uint64_t query);  // No answer in time: as if there were no peer process.
   void peer_attached(Side side, std::uint64_t generation, bool planned, std::uint64_t query);
-  void peer_leg_gone(Side side, std::uint64_t generation);
+  void peer_leg_gone(Side side, std::uint64_t generation, std::uint64_t still);
   void peer_leg_drained(Side side, bool clean);
 
   [[nodiscard]] std::vector<Action> take_actions();
@@ -138,10 +147,12 @@ class SessionCore {
  private:
   struct Draining {
     LegId leg = 0;
+    std::uint64_t generation = 0;
     bool successor_at_peer = false;
   };
   struct SideState {
-    std::uint64_t generation = 0;
+    std::uint64_t generation = 0;  // Of the newest leg, here or at the peer process
+    std::uint64_t highest = 0;     // Of any attach ever seen
     Where where = Where::nowhere;
     LegId leg = 0;              // where == here
     bool barrier_seen = false;  // On the current leg: its end knows of a newer one before us.
@@ -170,6 +181,7 @@ class SessionCore {
   void retire_current(Side side, bool planned, bool successor_at_peer);
   void drained(Side side, const Draining& leg, bool clean);
   void resync();
+  bool reinstate(Side side);
   void hand_over_recorder_if_moved();
   void take_peer_side(Side side, const SideView& view);
   [[nodiscard]] std::uint64_t highest(Side side) const;

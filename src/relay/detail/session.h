@@ -91,6 +91,7 @@ class Session {
   void run(const Refuse& action);
   void run(const Supersede& action);
   void run(const Drain& action);
+  void run(const Reinstate& action);
   void run(const CloseDrained& action);
   void run(const TellAttached& action);
   void run(const TellGone& action);

@@ -72,6 +72,11 @@ void Session::run(const Drain& action) {
   leg->drain_until = net::now() + shard_.options.barrier_deadline;
 }
 
+void Session::run(const Reinstate& action) {
+  if (auto* leg = find(action.leg)) leg->drain_until.reset();
+  tap_reason_.clear();
+}
+
 void Session::run(const CloseDrained& action) {
   auto* leg = find(action.leg);
   if (leg == nullptr) return;
@@ -121,6 +126,7 @@ void Session::run(const AnswerPeer& action) {
     to->set_generation(from.generation);
     to->set_here(from.here);
     to->set_draining(from.draining);
+    to->set_highest(from.highest);
   }
   if (tap_)
     tap_->snapshot(*state.mutable_recorder());
@@ -134,6 +140,7 @@ void Session::run(const SendLegGone& action) {
   message.mutable_leg_gone()->set_session_id(raw_id_);
   message.mutable_leg_gone()->set_side(static_cast<std::uint32_t>(action.side));
   message.mutable_leg_gone()->set_generation(action.generation);
+  message.mutable_leg_gone()->set_still(action.still);
   send_bridge(message);
 }
 
@@ -177,7 +184,7 @@ void Session::take_session_state(const pb::SessionState& state) {
   for (const auto& said : state.sides()) {
     Side side{};
     if (!read_side(said.side(), side)) continue;
-    view.sides[index(side)] = {said.generation(), said.here(), said.draining()};
+    view.sides[index(side)] = {said.generation(), said.highest(), said.here(), said.draining()};
   }
   if (tap_) {
     tap_->merge(state.recorder(), shard_.batch());
@@ -199,7 +206,7 @@ void Session::on_bridge_message(const pb::BridgeMessage& message) {
     take_session_state(message.session_state());
   } else if (message.has_leg_gone()) {
     if (!read_side(message.leg_gone().side(), side)) return;
-    core_.peer_leg_gone(side, message.leg_gone().generation());
+    core_.peer_leg_gone(side, message.leg_gone().generation(), message.leg_gone().still());
   } else if (message.has_leg_drained()) {
     if (!read_side(message.leg_drained().side(), side)) return;
     core_.peer_leg_drained(side, message.leg_drained().clean());

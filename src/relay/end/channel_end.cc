@@ -226,15 +226,27 @@ ChannelEnd::AckNumbers ChannelEnd::take_resume() {
   return {.received = received() + (fin_here ? 1 : 0), .window_end = advertised_};
 }
 
-void ChannelEnd::restore(std::uint64_t sent, std::string_view unacknowledged,
-                         std::uint64_t consumed, std::uint64_t window_end) {
-  check(sent_max_ == 0 && consumed_ == 0 && unacknowledged.size() <= sent, "a new channel");
-  ring_.assign(unacknowledged);
-  base_ = acked_ = recorded_ = sent - unacknowledged.size();
-  next_ = base_;
-  sent_max_ = sent;
-  consumed_ = ack_sent_ = consumed;
-  advertised_ = std::max(kInitialWindowBytes, window_end);
+ChannelState ChannelEnd::state() const {
+  return {.kept = ring_.substr(ring_head_),
+          .finished = fin_,
+          .base = base_,
+          .sent_max = sent_max_,
+          .acked = acked_,
+          .recorded = recorded_,
+          .consumed = consumed_,
+          .advertised = advertised_};
+}
+
+void ChannelEnd::restore(const ChannelState& state) {
+  check(sent_max_ == 0 && consumed_ == 0 && ring_.empty(), "a new channel is restored");
+  ring_ = state.kept;
+  fin_ = state.finished;
+  base_ = next_ = state.base;
+  sent_max_ = state.sent_max;
+  acked_ = state.acked;
+  recorded_ = state.recorded;
+  consumed_ = ack_sent_ = state.consumed;
+  advertised_ = std::max(kInitialWindowBytes, state.advertised);
 }
 
 }  // namespace everspan::relay_end

@@ -42,6 +42,19 @@ struct Piece {
   bool fin = false;
 };
 
+// All that a channel's next process must know. What came and was not consumed comes again.
+struct ChannelState {
+  std::string kept;  // From `base` on.
+  bool finished = false;
+  std::uint64_t base = 0;
+  std::uint64_t sent_max = 0;
+  std::uint64_t acked = 0;
+  std::uint64_t recorded = 0;
+  std::uint64_t consumed = 0;
+  std::uint64_t advertised = 0;
+  bool operator==(const ChannelState&) const = default;
+};
+
 class ChannelEnd {
  public:
   explicit ChannelEnd(const ChannelLimits& limits);
@@ -94,9 +107,9 @@ class ChannelEnd {
   [[nodiscard]] AckNumbers take_resume();  // All below `received` is here, in order.
   [[nodiscard]] std::uint64_t consumed() const { return consumed_; }
 
-  // ---- An end that goes on from what it wrote down (a killed console) ----
-  void restore(std::uint64_t sent, std::string_view unacknowledged, std::uint64_t consumed,
-               std::uint64_t window_end);
+  // ---- An end that goes on from what another process wrote down (a killed console) ----
+  [[nodiscard]] ChannelState state() const;
+  void restore(const ChannelState& state);  // A new channel only.
 
  protected:
   // The three decisions that the simulator lets misbehave.

@@ -197,13 +197,23 @@ TEST(ChannelReceiving, EarlyBytesTakeNoMoreThanTheWindow) {
   EXPECT_LT(all.size(), kInitialWindowBytes);
 }
 
-TEST(ChannelRestored, GoesOnWhereItWasWrittenDown) {
-  ChannelEnd channel(small(true));
-  channel.restore(10, "789", 5, 5 + kInitialWindowBytes);
-  EXPECT_EQ(send_all(channel), "789");
-  ASSERT_TRUE(channel.on_ack(10, 1000));
-  ASSERT_TRUE(channel.on_data(3, "3456", false));
-  EXPECT_EQ(channel.readable(), "56");
+TEST(ChannelRestored, GoesOnWhereTheOtherProcessWas) {
+  ChannelEnd before(small(true));
+  ASSERT_EQ(before.write("0123456789"), 10U);
+  send_all(before);
+  ASSERT_TRUE(before.on_ack(9, 1000));
+  ASSERT_TRUE(before.on_recorded(7));
+  ASSERT_TRUE(before.on_data(0, "abcde", false));
+  before.consume(3);
+  std::ignore = before.take_ack();
+
+  ChannelEnd after(small(true));
+  after.restore(before.state());
+  EXPECT_EQ(after.state(), before.state());
+  EXPECT_EQ(send_all(after), "789");
+  ASSERT_TRUE(after.on_ack(10, 1000));
+  ASSERT_TRUE(after.on_data(0, "abcdef", false));
+  EXPECT_EQ(after.readable(), "def");
 }
 
 }  // namespace

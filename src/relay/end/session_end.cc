@@ -148,14 +148,31 @@ const ChannelEnd* SessionEnd::channel(std::uint32_t channel) const {
   return slot ? slot->end.get() : nullptr;
 }
 
-ChannelEnd* SessionEnd::restore_channel(std::uint32_t channel) {
-  Slot* slot = find(channel);
-  if (!slot) {
-    slot = &make_slot(channel, peer_away_since_);
-    highest_opened_[channel % 2] = std::max(highest_opened_[channel % 2], channel);
+SessionState SessionEnd::state() const {
+  SessionState out{.generation_used = legs_.generation_used(),
+                   .highest_odd = highest_opened_[1],
+                   .highest_even = highest_opened_[0],
+                   .control_backlog = control_backlog_,
+                   .candidates = legs_.orders().candidates};
+  for (const auto& [number, slot] : slots_)
+    if (slot->opened)
+      out.channels.push_back(
+          {number, slot->closed_sent, slot->closed_received, slot->end->state()});
+  return out;
+}
+
+void SessionEnd::restore(const SessionState& state, Instant now) {
+  highest_opened_[1] = state.highest_odd;
+  highest_opened_[0] = state.highest_even;
+  control_backlog_ = state.control_backlog;
+  for (const auto& channel : state.channels) {
+    Slot* slot = find(channel.number);
+    if (!slot) slot = &make_slot(channel.number, now);
+    slot->opened = true;
+    slot->closed_sent = channel.closed_sent;
+    slot->closed_received = channel.closed_received;
+    slot->end->restore(channel.bytes);
   }
-  slot->opened = true;
-  return slot->end.get();
 }
 
 // ---- Channel frames ----

@@ -95,6 +95,22 @@ struct SessionOptions {
   ChannelFactory make_channel;        // Empty: ChannelEnd itself.
 };
 
+// All that the next process of a killed end must know; `generation_used` goes into its options.
+struct SessionState {
+  struct Channel {
+    std::uint32_t number = 0;
+    bool closed_sent = false;
+    bool closed_received = false;
+    ChannelState bytes;
+  };
+  std::uint64_t generation_used = 0;
+  std::uint32_t highest_odd = 0;
+  std::uint32_t highest_even = 0;
+  std::string control_backlog;
+  std::vector<Candidate> candidates;  // Where the site was last.
+  std::vector<Channel> channels;
+};
+
 class SessionEnd {
  public:
   SessionEnd(SessionOptions options, Instant now);

@@ -5,6 +5,7 @@
 // from pump() only, never from inside a call of theirs into the driver (but from pump() itself).
 // After a call into session() the caller says pump().
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -42,6 +43,9 @@ class EndDriver {
   EndDriver& operator=(const EndDriver&) = delete;
   ~EndDriver();
 
+  // Called before anything leaves that session() has decided since the last time: what must be on disk
+  // by then is written there.
+  std::function<void()> before_actions;
   void start();
   [[nodiscard]] relay_end::SessionEnd& session() { return session_; }
   void pump();
