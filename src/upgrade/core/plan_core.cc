@@ -50,6 +50,9 @@ std::uint32_t attempts_for(StepKind kind) {
     case StepKind::pin:
     case StepKind::finalise:
       return kPinAttemptsMax;
+    case StepKind::candidate:
+    case StepKind::switch_over:
+      return kCandidateAttemptsMax;
     default:
       return 1;
   }
@@ -58,6 +61,9 @@ std::uint32_t attempts_for(StepKind kind) {
 // The outside may be better in a moment; what base or a check refused will be refused again.
 bool worth_another_try(StepKind kind, std::string_view code) {
   if (kind == StepKind::pin || kind == StepKind::finalise) return true;
+  if (kind == StepKind::candidate ||
+      kind == StepKind::switch_over)  // Base did nothing; soon it may.
+    return code == "retiring" || code == "not_serving";
   for (const std::string_view good : {"unreachable", "timeout", "truncated", "http_error", "cut",
                                       "busy", "unavailable", "missing_metadata", "base_gone"})
     if (code == good) return true;

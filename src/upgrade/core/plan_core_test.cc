@@ -209,6 +209,18 @@ TEST_F(PlanCore, AfterASwitchThatBaseTookBackTheOldProcessEndsThePlan) {
   EXPECT_EQ(state.stored.status, Status::rolled_back);
 }
 
+TEST_F(PlanCore, AsksAgainWhenBaseIsNotReadyToSwitchButNotWhenItRefuses) {
+  to_switch();
+  const std::string first = sent.back().key;
+  answer(false, "not_serving");
+  EXPECT_EQ(state.stored.status, Status::running);
+  pass(kRetryDelay);
+  EXPECT_EQ(last(), Action::switch_over);
+  EXPECT_NE(sent.back().key, first);
+  answer(false, "candidate_not_ready");
+  EXPECT_EQ(last(), Action::stop_candidate);
+}
+
 TEST_F(PlanCore, ASwitchThatWasNeverSentIsSentUnderItsKey) {
   to_switch();
   const std::string key = sent.back().key;
