@@ -1,8 +1,9 @@
 #include "cli/context.h"
 
+#include <poll.h>
+
 #include <boost/json.hpp>
 #include <cstdlib>
-#include <thread>
 
 #include "cli/core/exit_code.h"
 #include "common/crypto.h"
@@ -51,6 +52,11 @@ std::string plain(std::string_view question) {
 }
 
 }  // namespace
+
+void pause_between_tries(Duration length) {
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(length);
+  ::poll(nullptr, 0, static_cast<int>(ms.count()));  // A signal ends it early, and that is fine.
+}
 
 Context::Context(Globals globals) : globals_(std::move(globals)), terminal_(globals_.no_color) {}
 
@@ -109,7 +115,7 @@ Answer Context::call(const std::string& method, const std::string& path, json::o
   for (;;) {
     Answer answer = once(request);
     if (!worth_repeating(answer) || net::now() >= give_up) return answer;
-    std::this_thread::sleep_for(kRetryEvery);
+    pause_between_tries(kRetryEvery);
   }
 }
 

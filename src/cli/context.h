@@ -74,6 +74,10 @@ class Context {
   std::optional<http::Client> client_;
 };
 
+// Between two questions to a site that is busy or under way. Every use has an end: a deadline, or a
+// state that ends.
+void pause_between_tries(Duration length);
+
 // Fields of answers, as text: numbers and booleans too. Missing and null: empty.
 [[nodiscard]] std::string text_of(const boost::json::object& object, std::string_view key);
 [[nodiscard]] std::uint64_t number_of(const boost::json::object& object, std::string_view key);

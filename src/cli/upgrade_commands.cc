@@ -1,6 +1,5 @@
 // Updates of this appliance, and upgrades of the site.
 #include <boost/json.hpp>
-#include <thread>
 
 #include "cli/commands.h"
 #include "cli/core/exit_code.h"
@@ -174,7 +173,7 @@ int follow_upgrade(Context& context, const std::string& plan) {
     const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(net::now() - begin);
     if (!answer.ok()) {
       if (no_answer(answer) && net::now() - heard < kSilenceMax) {
-        std::this_thread::sleep_for(kPollElsewhere);
+        pause_between_tries(kPollElsewhere);
         continue;
       }
       context.terminal().clear_changing_line();
@@ -202,7 +201,7 @@ int follow_upgrade(Context& context, const std::string& plan) {
       print_end(context, status);
       return end.exit;
     }
-    std::this_thread::sleep_for(shows ? kPollOnTerminal : kPollElsewhere);
+    pause_between_tries(shows ? kPollOnTerminal : kPollElsewhere);
   }
 }
 
@@ -213,8 +212,8 @@ int upgrade_status(Context& context, bool follow) {
   const bool running = status.state != "none" && !upgrade_end(status.state).ended;
   if (follow && running) return follow_upgrade(context, status.plan);
   if (context.print_json(answer)) return kOk;
-  context.terminal().print_line(context.terminal().state(status.state) + "  " +
-                                harmless(status.why));
+  context.terminal().print_line(context.terminal().state(status.state) +
+                                (status.why.empty() ? "" : "  " + harmless(status.why)));
   if (status.state == "none") return kOk;
   context.terminal().print_line(harmless(text_of(object_of(answer.body, "from"), "version")) +
                                 " -> " +

@@ -1,6 +1,6 @@
 // HTTPS requests that block, over libcurl: for the CLI and the update client. TLS 1.3 with a CA of
-// our own; no proxy, no redirect, no cookie, no file of the machine is read. Errors: unreachable, cut
-// (broke in the middle), timeout, tls_certificate, tls_handshake, too_large, cancelled, io,
+// our own; no proxy, no redirect, no cookie, no file of the machine is read. Errors: unreachable,
+// cut (broke in the middle), timeout, tls_certificate, tls_handshake, too_large, cancelled, io,
 // bad_address, bad_request. An answer with any status is no error.
 #pragma once
 #include <chrono>

@@ -94,7 +94,9 @@ class HttpClient : public ::testing::Test {
   net::Task<void> serve(net::Fd tcp) {
     auto transport = co_await net::tls_accept(*context_, std::move(tcp), net::testing::soon());
     if (!transport) co_return;
-    co_await serve_http(std::move(*transport), {}, files_, Limits{}, drain_);
+    const Limits limits;
+    std::string early;
+    co_await serve_http(std::move(*transport), std::move(early), files_, limits, drain_);
   }
 
   std::string url(const std::string& path) const { return "https://" + address_.text() + path; }
