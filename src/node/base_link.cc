@@ -45,6 +45,7 @@ net::Message BaseLink::hello_message() const {
   hello.set_slot_token(welcome_->slot_token());
   hello.set_protocol(kProtocol);
   hello.set_generation(generation_.value);
+  hello.set_peer_pid(static_cast<std::uint32_t>(peer_pid_));
   net::Message out;
   for (const ListenerFd& listener : listeners_) {
     pb::Listener& entry = *hello.add_listeners();
@@ -55,6 +56,13 @@ net::Message BaseLink::hello_message() const {
   }
   out.bytes = message.SerializeAsString();
   return out;
+}
+
+std::string BaseLink::ready_message() const {
+  pb::SiteToBase message;
+  message.mutable_ready()->set_release(std::string(program_version()));
+  message.mutable_ready()->set_read_revision(ready_->value);
+  return message.SerializeAsString();
 }
 
 net::Task<Result<void>> BaseLink::greet(Instant deadline) {
@@ -123,6 +131,7 @@ net::Task<> BaseLink::redial() {
     welcome_->set_role(message.welcome().role());
     socket_ = std::move(*dialled);
     connected_ = true;
+    if (ready_) outbox_.push_front({ready_message(), {}});
     for (auto& [key, pending] : pending_) outbox_.push_back({pending->bytes, {}});
     outbox_wakeup_.notify();
     log_info("base.back", {{"version", message.welcome().base_version()}});
@@ -144,6 +153,13 @@ net::Task<> BaseLink::send_loop() {
     // A lost message is not repeated here: run() notices the cut and sends open requests again.
     if (!sent) log_warning("base.send_failed", {{"why", sent.error().text()}});
   }
+}
+
+void BaseLink::say_ready(Revision read) {
+  ready_ = read;
+  if (!connected_) return;  // Said when base is back.
+  outbox_.push_back({ready_message(), {}});
+  outbox_wakeup_.notify();
 }
 
 void BaseLink::send(const pb::SiteToBase& message) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,10 @@ class BaseLink {
   void send(const pb::SiteToBase& message);
   [[nodiscard]] net::Task<Result<std::unique_ptr<pb::BaseReply>>> request(
       std::unique_ptr<pb::BaseRequest> request, Instant deadline);
+  // Now, and again to each base that was restarted.
+  void say_ready(Revision read);
+  // Which other process we hold hand-over sockets to; 0: none.
+  void set_peer_pid(int pid) { peer_pid_ = pid; }
   void set_generation(Generation generation) { generation_ = generation; }
   [[nodiscard]] bool connected() const { return connected_; }
 
@@ -69,6 +74,7 @@ class BaseLink {
   [[nodiscard]] net::Task<> send_loop();
   void dispatch(net::Message message);
   [[nodiscard]] net::Message hello_message() const;
+  [[nodiscard]] std::string ready_message() const;
 
   net::Executor executor_;
   net::MessageSocket socket_;
@@ -80,6 +86,8 @@ class BaseLink {
   net::Wakeup outbox_wakeup_;
   net::TaskScope tasks_;
   Generation generation_;
+  std::optional<Revision> ready_;
+  int peer_pid_ = 0;
   bool connected_ = true;
 };
 

@@ -25,6 +25,7 @@ void SiteProcess::on_peer(int role, std::string release, int pid, net::Fd handov
                              {"release", std::move(release)},
                              {"pid", std::to_string(pid)}});
   std::erase_if(old_handovers_, [](const Handover& old) { return old.tasks->running() == 0; });
+  base_.set_peer_pid(pid);
   if (handover_.link != nullptr) {
     handover_.link->replaced();
     handover_.tasks->cancel();
@@ -51,6 +52,7 @@ net::Task<> SiteProcess::run_handover(HandoverLink& link) { co_await link.run();
 void SiteProcess::on_handover_closed() {
   if (live_ != nullptr) live_->set_peer(nullptr);
   peer_probe_port_ = 0;
+  base_.set_peer_pid(0);
   writes_.peer_lost();
 }
 

@@ -2,6 +2,10 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "common/version.h"
@@ -55,10 +59,7 @@ net::Task<Result<void>> SiteProcess::run() {
   tasks_.spawn("base-link", base_.run());
   tasks_.spawn("heartbeats", heartbeats());
   failpoint("site.before_ready");
-  pb::SiteToBase message;
-  message.mutable_ready()->set_release(std::string(program_version()));
-  message.mutable_ready()->set_read_revision(view_.applied().value);
-  base_.send(message);
+  base_.say_ready(view_.applied());
   log_info("site.ready", {{"version", std::string(program_version())},
                           {"revision", std::to_string(view_.applied().value)}});
   co_await stopped_.wait_until(Instant::max());
@@ -151,11 +152,25 @@ net::Task<Result<void>> SiteProcess::open_site() {
   const auto shared = std::make_shared<const net::TlsContext>(std::move(*tls));
   acceptor_.set_context(shared);
   probe_acceptor_.set_context(shared);
+  const Result<void> authority = write_authority();
+  if (!authority) co_return fail(authority);
   const Result<void> probing = start_probe_listener();
   if (!probing) co_return fail(probing);
   tasks_.spawn("follow-log", follow_log());
   tasks_.spawn("snapshot", refresh_snapshot());
   co_return Result<void>();
+}
+
+// The public half of the site's authority, for clients to be given (base says where it lies).
+Result<void> SiteProcess::write_authority() {
+  const std::string path = paths_.node() + "/ca.pem";
+  const std::string part = path + "." + std::to_string(getpid());
+  std::ofstream out(part, std::ios::trunc);
+  out << identity_->ca_pem;
+  out.close();
+  if (!out) return fail_errno("io", "Cannot write " + part, errno);
+  if (rename(part.c_str(), path.c_str()) != 0) return fail_errno("io", "Cannot rename " + part, errno);
+  return {};
 }
 
 // On loopback only: a process shows that it can carry sessions before it gets the public listeners.
@@ -193,7 +208,8 @@ net::Task<> SiteProcess::serve_now(Generation generation) {
   if (drain_.load()->requested) drain_ = std::make_shared<http::Drain>();
   std::vector<int> listeners;
   for (const ListenerFd& listener : base_.listeners()) listeners.push_back(listener.fd.get());
-  acceptor_.start(listeners);
+  // Granted anew by a base that was restarted, it accepts already.
+  if (!acceptor_.accepting()) acceptor_.start(listeners);
   ready_ = true;
   generation_ = generation;
   base_.set_generation(generation);

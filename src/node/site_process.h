@@ -86,6 +86,7 @@ class SiteProcess : public BaseLink::Events,
  private:
   [[nodiscard]] Result<void> open_store();
   [[nodiscard]] net::Task<Result<void>> open_site();
+  [[nodiscard]] Result<void> write_authority();
   [[nodiscard]] Result<void> start_probe_listener();
   [[nodiscard]] net::Task<Result<void>> make_site();
   [[nodiscard]] net::Task<> serve_now(Generation generation);

@@ -71,7 +71,7 @@ Result<std::vector<update::AvailableRelease>> read_releases(const Metadata& meta
   if (refresh) {
     update::HttpFetcher fetcher({.ca_pem = metadata.source.ca_pem});
     const Result<void> fresh =
-        client.refresh(fetcher, metadata.source.url + "/metadata", net::wall_now());
+        client.refresh(fetcher, metadata.source.url, net::wall_now());
     if (!fresh) return fail(fresh);
   } else {
     const Result<void> loaded = client.load(net::wall_now());

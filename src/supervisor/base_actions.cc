@@ -40,6 +40,8 @@ bool is_listening_at(int fd, const net::Address& wanted) {
   return wanted.port == 0 || net::local_address(fd).port == wanted.port;
 }
 
+constexpr std::size_t kTrustedRootBytesMax = 100U << 10;  // It travels in one message.
+
 // Sites get a small, known environment; their failpoints only where base was allowed to have them.
 std::vector<std::string> site_environment(const std::string& failpoint) {
   std::vector<std::string> out;
@@ -131,6 +133,12 @@ void BaseServer::State::run(const SendWelcome& action) {
   parts.slot_token = at->second.record.token;
   parts.base_socket = options.layout.base_socket();
   parts.heartbeat_ms = options.heartbeat_ms;
+  const auto root = detail::read_file(options.layout.trust() + "/root.json", kTrustedRootBytesMax);
+  if (root) {
+    parts.trusted_root = *root;
+  } else if (root.error().code != "not_found") {
+    log_warning("base.trusted_root_unreadable", {{"why", root.error().text()}});
+  }
   if (slot->role == Role::active) parts.init = options.init.get();
   net::Message message;
   for (const auto& each : listeners) {

@@ -160,6 +160,7 @@ std::string welcome_bytes(const SendWelcome& what, const WelcomeParts& parts) {
   w.set_heartbeat_ms(parts.heartbeat_ms);
   w.set_base_version(std::string(program_version()));
   w.set_base_socket(parts.base_socket);
+  w.set_trusted_root(parts.trusted_root);
   if (parts.init != nullptr) {
     auto& i = *w.mutable_init();
     i.set_site_name(parts.init->site_name);

@@ -23,6 +23,7 @@ struct SiteInit {
 };
 struct WelcomeParts {
   std::string node_id, data_dir, release_digest, slot_token, base_socket;
+  std::string trusted_root;  // root.json; empty: this appliance trusts no update server yet.
   std::vector<ListenerName> listeners;
   const SiteInit* init = nullptr;
   std::uint32_t heartbeat_ms = 200;
