@@ -278,6 +278,10 @@ int run_agent(const AgentOptions& given) {
   if (!folder) problem = folder.error();
   if (!key) problem = key.error();
   if (!identity) problem = identity.error();
+  // Two agents would take the hosts from each other.
+  Result<net::Fd> lock =
+      problem ? Result<net::Fd>(net::Fd()) : lock_file(options.data + "/run/lock");
+  if (!lock) problem = lock.error();
   if (!problem) {
     auto tls = net::TlsContext::client(
         {.ca_pem = identity->ca_pem, .ca_sha256 = {}, .alpn = std::string(wire::kAlpn)});

@@ -1,6 +1,7 @@
 #include "agent/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,6 +60,14 @@ Result<void> make_private_folder(const std::string& path) {
   if ((info.st_mode & 077) != 0 && chmod(path.c_str(), 0700) != 0)
     return fail_errno("no_folder", "Closing " + path + " to others", errno);
   return {};
+}
+
+Result<net::Fd> lock_file(const std::string& path) {
+  net::Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return fail_errno("no_file", "Opening " + path, errno);
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0)
+    return fail("in_use", "Another process works with " + path, "", "Stop it first");
+  return file;
 }
 
 }  // namespace everspan::agent

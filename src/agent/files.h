@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/result.h"
+#include "net/fd.h"
 
 namespace everspan::agent {
 
@@ -10,5 +11,8 @@ namespace everspan::agent {
 [[nodiscard]] Result<void> write_small_file(const std::string& path, const std::string& bytes);
 // 0700; an existing one must be ours and closed to others.
 [[nodiscard]] Result<void> make_private_folder(const std::string& path);
+
+// Held until it is closed, or its process ends. Code in_use: another process has it.
+[[nodiscard]] Result<net::Fd> lock_file(const std::string& path);
 
 }  // namespace everspan::agent

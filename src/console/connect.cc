@@ -11,6 +11,8 @@
 #include "console/console_end.h"
 #include "console/core/escape.h"
 #include "console/notices.h"
+#include "console/state_codec.h"
+#include "console/state_file.h"
 #include "console/terminal.h"
 #include "proto/link.pb.h"
 #include "relay/legs/channel_pipe.h"
@@ -49,12 +51,11 @@ class Connect : public relay_legs::EndDriver::Application {
     signals_.add(SIGWINCH);
   }
 
-  void begin(ConsoleEnd& end) {
-    end_ = &end;
-    open_channel();
-    end.driver().start();
-    wait_for_signal();
-  }
+  void begin(ConsoleEnd& end);
+  void keep_state(StateFile& file);
+  void go_on_from(const SavedConsole& saved);
+  void start();
+  [[nodiscard]] bool ended() const { return ended_; }
   net::Task<int> finish();
 
   void on_readable(std::uint32_t channel) override {
@@ -89,6 +90,8 @@ class Connect : public relay_legs::EndDriver::Application {
   net::Wakeup over_;
   net::Timer down_;
   ConsoleEnd* end_ = nullptr;
+  StateFile* state_ = nullptr;
+  bool opened_ = false;
   std::shared_ptr<ChannelPipe> main_;
   std::shared_ptr<ChannelPipe> error_;
   bool was_up_ = false;
@@ -101,6 +104,46 @@ class Connect : public relay_legs::EndDriver::Application {
   std::optional<int> exit_;
   std::optional<int> status_;
 };
+
+void Connect::begin(ConsoleEnd& end) {
+  end_ = &end;
+  error_over_ = !options_.no_terminal;
+  if (!options_.resume) open_channel();
+}
+
+// From here on everything that leaves is in the file first, and what was shown is known there.
+void Connect::keep_state(StateFile& file) {
+  state_ = &file;
+  end_->driver().before_actions = [this] {
+    SavedConsole saved{.key_seed = end_->key().seed(),
+                       .signed_grant = end_->granted().signed_grant,
+                       .session = session().state(),
+                       .no_terminal = options_.no_terminal,
+                       .opened = opened_,
+                       .exit = exit_,
+                       .main_over = main_over_,
+                       .error_over = error_over_};
+    std::string bytes = encode_console(saved);
+    state_->write(bytes);
+    wipe(bytes);
+    wipe(saved.key_seed);
+  };
+}
+
+void Connect::go_on_from(const SavedConsole& saved) {
+  session().restore(saved.session, net::now());
+  exit_ = saved.exit;
+  main_over_ = saved.main_over;
+  error_over_ = saved.error_over;
+  if (saved.opened) start_pipes();
+  if (main_over_ && main_) main_->close();
+}
+
+void Connect::start() {
+  end_->driver().start();
+  wait_for_signal();
+  check_done();
+}
 
 void Connect::open_channel() {
   const Instant now = net::now();
@@ -123,7 +166,6 @@ void Connect::open_channel() {
     open.mutable_env(open.env_size() - 1)->set_value(std::string(text.substr(equals + 1)));
   }
   std::ignore = session().add_channel(kMain, now);
-  error_over_ = !options_.no_terminal;
   if (options_.no_terminal) {
     open.set_error_channel(kError);
     std::ignore = session().add_channel(kError, now);
@@ -137,6 +179,7 @@ void Connect::open_channel() {
 
 void Connect::start_pipes() {
   if (main_) return;
+  opened_ = true;
   terminal_.set();
   relay_legs::PipeOptions main;
   main.shared = true;
@@ -297,28 +340,80 @@ net::Task<void> run(net::asio::io_context& loop, Connect& connect, int& status) 
 
 }  // namespace
 
-int run_connect(const ConnectOptions& options) {
-  signal(SIGPIPE, SIG_IGN);
-  const Notices notices(options.err);
+namespace {
+
+struct Start {
+  GrantedSession session;
+  SigningKey key;
+  std::unique_ptr<StateFile> file;
+  std::optional<SavedConsole> saved;
+};
+
+Result<Start> start_new(const ConnectOptions& options) {
+  std::unique_ptr<StateFile> file;
+  if (!options.state_file.empty()) {
+    auto made = StateFile::create(options.state_file);
+    if (!made) return fail(made);
+    file = std::move(*made);
+  }
   SigningKey key = SigningKey::generate();
   auto session = request_session(options.site, options.endpoint,
                                  {options.no_terminal ? "exec" : "terminal"}, options.reason, key);
-  if (!session) return notices.error(session.error().text()), kOwnError;
-  auto tls = net::TlsContext::client(
-      {.ca_pem = options.site.ca_pem, .ca_sha256 = {}, .alpn = std::string(wire::kAlpn)});
-  if (!tls) return notices.error(tls.error().text()), kOwnError;
+  if (!session) {
+    if (file) file->remove();
+    return fail(session);
+  }
+  return Start{std::move(*session), std::move(key), std::move(file), std::nullopt};
+}
+
+Result<Start> start_again(const ConnectOptions& options) {
+  auto file = StateFile::open(options.state_file);
+  if (!file) return fail(file);
+  const auto bytes = (*file)->read();
+  if (!bytes) return fail(bytes);
+  auto saved = decode_console(*bytes);
+  if (!saved) return fail(saved);
+  auto key = SigningKey::from_seed(saved->key_seed);
+  if (!key) return fail(key);
+  GrantedSession session{.signed_grant = saved->signed_grant,
+                         .candidates = saved->session.candidates};
+  if (const auto read = read_grant(session); !read) return fail(read);
+  return Start{std::move(session), std::move(*key), std::move(*file), std::move(*saved)};
+}
+
+int run_session(const ConnectOptions& options, Start start, net::TlsContext tls) {
   net::asio::io_context loop(1);
   Connect connect(loop, options);
-  ConsoleEnd end(loop.get_executor(), std::move(*session), std::move(key), std::move(*tls), 0,
-                 connect);
+  const std::uint64_t used = start.saved ? start.saved->session.generation_used : 0;
+  ConsoleEnd end(loop.get_executor(), std::move(start.session), std::move(start.key),
+                 std::move(tls), used, connect);
+  connect.begin(end);
+  if (start.file) connect.keep_state(*start.file);
+  if (start.saved) connect.go_on_from(*start.saved);
+  connect.start();
   int status = kOwnError;
   net::TaskScope tasks(loop.get_executor());
-  connect.begin(end);
   tasks.spawn("connect", run(loop, connect, status));
   loop.run();
   loop.restart();  // The last task's own end.
   loop.poll();
+  if (start.file && connect.ended()) start.file->remove();
   return status;
+}
+
+}  // namespace
+
+int run_connect(const ConnectOptions& given) {
+  signal(SIGPIPE, SIG_IGN);
+  const Notices notices(given.err);
+  ConnectOptions options = given;
+  auto start = options.resume ? start_again(options) : start_new(options);
+  if (!start) return notices.error(start.error().text()), kOwnError;
+  if (start->saved) options.no_terminal = start->saved->no_terminal;
+  auto tls = net::TlsContext::client(
+      {.ca_pem = options.site.ca_pem, .ca_sha256 = {}, .alpn = std::string(wire::kAlpn)});
+  if (!tls) return notices.error(tls.error().text()), kOwnError;
+  return run_session(options, std::move(*start), std::move(*tls));
 }
 
 }  // namespace everspan::console

@@ -36,7 +36,6 @@ ConsoleEnd::ConsoleEnd(net::Executor executor, GrantedSession session, SigningKe
 ConsoleEnd::~ConsoleEnd() = default;
 
 void ConsoleEnd::dial(const relay_end::Dial& dial) {
-  if (before_dial) before_dial(dial.generation);
   tasks_.spawn("leg", open(dial));
 }
 

@@ -25,8 +25,6 @@ class ConsoleEnd : public relay_legs::EndDriver::Dialer {
   [[nodiscard]] const GrantedSession& granted() const { return session_; }
   [[nodiscard]] const SigningKey& key() const { return key_; }
   [[nodiscard]] net::Task<void> stop();  // After what was sent has left, or 2 s.
-  // Called before each dial: what is to be on disk by then.
-  std::function<void(std::uint64_t generation)> before_dial;
   void dial(const relay_end::Dial& dial) override;
 
  private:

@@ -153,7 +153,8 @@ class SessionEnd {
   [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] std::uint64_t generation_used() const { return legs_.generation_used(); }
   [[nodiscard]] const ChannelEnd* channel(std::uint32_t channel) const;  // For oracles and status.
-  [[nodiscard]] ChannelEnd* restore_channel(std::uint32_t channel);      // Before start(); 0 too.
+  [[nodiscard]] SessionState state() const;
+  void restore(const SessionState& state, Instant now);  // Before start().
 
  private:
   struct Slot;

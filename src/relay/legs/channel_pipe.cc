@@ -194,6 +194,7 @@ bool ChannelPipe::write_pieces() {
       size = static_cast<std::size_t>(put);
     }
     session.consume(channel_, size, net::now());
+    driver_.checkpoint();  // What was given away is never given again.
     consumed = true;
   }
   if (consumed) driver_.pump();

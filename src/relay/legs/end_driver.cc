@@ -125,14 +125,14 @@ void EndDriver::pump() {
 
 void EndDriver::drain_actions() {
   const auto self = self_;
-  if (before_actions) before_actions();
+  checkpoint();
   for (auto actions = session_.take_actions(); !actions.empty();
        actions = session_.take_actions()) {
     for (auto& action : actions) {
       perform(action);
       if (*self == nullptr) return;
     }
-    if (before_actions) before_actions();
+    checkpoint();
   }
 }
 

@@ -43,9 +43,12 @@ class EndDriver {
   EndDriver& operator=(const EndDriver&) = delete;
   ~EndDriver();
 
-  // Called before anything leaves that session() has decided since the last time: what must be on disk
-  // by then is written there.
+  // Called before anything leaves that session() has decided since the last time: what must be on
+  // disk by then is written there.
   std::function<void()> before_actions;
+  void checkpoint() const {
+    if (before_actions) before_actions();
+  }
   void start();
   [[nodiscard]] relay_end::SessionEnd& session() { return session_; }
   void pump();

@@ -1,0 +1,42 @@
+// A file by which another console goes on after this one was killed. It is mapped into memory, so
+// what was put there survives the process without a write; two halves take turns, so a kill in the
+// middle of an update leaves the one before. Mode 0600: it holds the console's key. One process at
+// a time (flock).
+//
+// It does not survive the machine; neither does the console's work.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "common/result.h"
+#include "net/fd.h"
+
+namespace everspan::console {
+
+class StateFile {
+ public:
+  static constexpr std::size_t kStateBytesMax = 2 * 1024 * 1024;
+
+  // Codes: no_file, in_use, bad_state (of an existing one).
+  static Result<std::unique_ptr<StateFile>> create(const std::string& path);
+  static Result<std::unique_ptr<StateFile>> open(const std::string& path);
+  StateFile(const StateFile&) = delete;
+  StateFile& operator=(const StateFile&) = delete;
+  ~StateFile();
+
+  [[nodiscard]] Result<std::string> read() const;
+  void write(const std::string& state);  // At most kStateBytesMax (checked).
+  void remove();
+
+ private:
+  StateFile(std::string path, net::Fd file, void* memory);
+  static Result<std::unique_ptr<StateFile>> map(const std::string& path, net::Fd file);
+  struct Layout;
+  [[nodiscard]] Layout& layout() const;
+  std::string path_;
+  net::Fd file_;
+  void* memory_;
+};
+
+}  // namespace everspan::console
