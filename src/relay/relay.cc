@@ -17,8 +17,10 @@ Shard& Relay::State::shard_of(std::string_view id16) const {
 }
 
 void Relay::State::post(Shard& shard, std::function<void(Shard&)> work) {
-  boost::asio::post(shard.executor,
-                    [self = shared_from_this(), &shard, work = std::move(work)] { work(shard); });
+  // Weak: work that a stopped loop never runs must not keep the relay.
+  boost::asio::post(shard.executor, [self = weak_from_this(), &shard, work = std::move(work)] {
+    if (const auto alive = self.lock()) work(shard);
+  });
 }
 
 void Relay::State::agent_here(const AgentInfo& info, bool online) {
@@ -213,9 +215,10 @@ namespace {
 void gather(const std::shared_ptr<Relay::State>& state, std::size_t i,
             const std::shared_ptr<RelaySnapshot>& out, std::function<void(RelaySnapshot)> done) {
   if (i == state->shards.size()) return done(std::move(*out));
-  state->post(*state->shards[i], [state, i, out, done = std::move(done)](Shard& shard) {
+  const std::weak_ptr<Relay::State> weak = state;
+  state->post(*state->shards[i], [weak, i, out, done = std::move(done)](Shard& shard) {
     shard.snapshot(*out);
-    gather(state, i + 1, out, done);
+    if (const auto alive = weak.lock()) gather(alive, i + 1, out, done);
   });
 }
 
@@ -245,11 +248,13 @@ struct MoveRun {
 };
 
 // Four times a second on the first thread, until nothing is left or another run began.
-void report(const std::shared_ptr<Relay::State>& state, const std::shared_ptr<MoveRun>& run,
+void report(const std::shared_ptr<Relay::State>& of, const std::shared_ptr<MoveRun>& run,
             const std::shared_ptr<net::Timer>& timer) {
   timer->expires_after(std::chrono::milliseconds(250));
-  timer->async_wait([state, run, timer](boost::system::error_code error) {
-    if (error) return;
+  const std::weak_ptr<Relay::State> weak = of;
+  timer->async_wait([weak, run, timer](boost::system::error_code error) {
+    const auto state = weak.lock();
+    if (error || !state) return;
     {
       const std::lock_guard lock(state->mutex);
       if (state->move_run != run->run) return;

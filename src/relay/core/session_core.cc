@@ -233,11 +233,12 @@ void SessionCore::peer_connected(bool connected) {
       went = true;
   }
   for (auto& waiting : pending_) waiting.query = 0;
+  // The other process recorded: what it held last is in its files only.
+  if (!recording_) known_ = false;
   if (went)
     for (const auto side : {Side::console, Side::agent})
       if (at(side).where == Where::here) act(TellGone{side});
-  if (std::exchange(awaits_recorder_, false) && at(Side::agent).where == Where::here)
-    act(Recover{});
+  if (std::exchange(awaits_recorder_, false) && recording_) act(Recover{});
   for (std::size_t i = pending_.size(); i-- > 0;) proceed(i);
   const bool both = at(Side::console).where == Where::here && at(Side::agent).where == Where::here;
   if (unsynced_ && both) resync();

@@ -88,7 +88,9 @@ void Shard::end_session(const SessionId& id, const std::string& signed_tombstone
 
 // Not now: a call of the session may be under way.
 void Shard::forget_later(const SessionId& id) {
-  boost::asio::post(executor, [this, id, relay = relay_.lock()] {
+  boost::asio::post(executor, [this, id, relay = relay_] {
+    const auto alive = relay.lock();
+    if (!alive) return;
     const auto found = sessions_.find(id);
     if (found == sessions_.end() || !found->second->may_go()) return;
     sessions_.erase(found);
@@ -105,7 +107,9 @@ void Shard::session_closed_leg(bool moved) {
 
 recording::Batch& Shard::batch() {
   if (!std::exchange(submit_posted_, true))
-    boost::asio::post(executor, [this, relay = relay_.lock()] { submit(); });
+    boost::asio::post(executor, [this, relay = relay_] {
+      if (const auto alive = relay.lock()) submit();
+    });
   return batch_;
 }
 
@@ -113,9 +117,11 @@ void Shard::submit() {
   submit_posted_ = false;
   if (batch_.empty() || recorder == nullptr) return;
   recorder->submit(std::exchange(batch_, {}), [this, relay = relay_](recording::Batch done) {
-    const auto alive = relay.lock();
-    if (!alive) return;
-    boost::asio::post(executor, [this, alive, notes = std::move(done.notes)] {
+    const auto reached = relay.lock();
+    if (!reached) return;
+    boost::asio::post(executor, [this, relay, notes = std::move(done.notes)] {
+      const auto alive = relay.lock();
+      if (!alive) return;
       std::vector<std::uint32_t> touched;
       for (const auto& note : notes) {
         const auto found = streams_.find(note.stream);
@@ -139,10 +145,12 @@ void Shard::unwatch_stream(std::uint32_t stream) {
 
 void Shard::recover(const SessionId& id) {
   const auto give = [this, relay = relay_, id](std::unique_ptr<pb::RecorderSnapshot> snapshot) {
-    const auto alive = relay.lock();
-    if (!alive) return;
+    const auto reached = relay.lock();
+    if (!reached) return;
     const std::shared_ptr<pb::RecorderSnapshot> found = std::move(snapshot);
-    boost::asio::post(executor, [this, alive, id, found] {
+    boost::asio::post(executor, [this, relay, id, found] {
+      const auto alive = relay.lock();
+      if (!alive) return;
       const auto session = sessions_.find(id);
       if (session != sessions_.end()) session->second->on_recovered(*found);
     });

@@ -23,7 +23,9 @@ void Shard::bridge_frame(std::string_view session, Side side, std::string_view f
 // Once a wakeup: what all sessions forwarded leaves together.
 void Shard::flush_bridge() {
   if (std::exchange(bridge_flush_posted_, true)) return;
-  boost::asio::post(executor, [this, relay = relay_.lock()] {
+  boost::asio::post(executor, [this, relay = relay_] {
+    const auto alive = relay.lock();
+    if (!alive) return;
     bridge_flush_posted_ = false;
     if (bridge_ && !bridge_out_.empty()) bridge_->send(std::exchange(bridge_out_, {}));
     bridge_out_.clear();
