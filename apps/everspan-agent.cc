@@ -1,3 +1,5 @@
 #include "agent/main.h"
 
-int main(int argc, char** argv) { return everspan::agent::agent_main(argc, argv); }
+int main(int argc, char** argv) {
+  return everspan::agent::agent_main(argc, argv);
+}

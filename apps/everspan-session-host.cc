@@ -1,3 +1,5 @@
 #include "agent/host.h"
 
-int main() { return everspan::agent::run_session_host(); }
+int main() {
+  return everspan::agent::run_session_host();
+}
