@@ -170,7 +170,9 @@ def check_writes(folder, window, single, problems):
 
 
 def compare_writes(lines, acked, settings):
-    lost, twice = [], []
+    # A write names the revision that its key had: a conflict means that this one is gone or was passed.
+    lost = [line["key"] for line in lines if line.get("code") == "conflict" and line.get("if_match") is not None]
+    twice = []
     values = defaultdict(set)
     for line in lines:
         values[line["key"]].add(line["value"])

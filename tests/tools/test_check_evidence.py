@@ -164,6 +164,11 @@ class Planted(unittest.TestCase):
                                            "t_send": STOP - 2 * MS, "t_ack": STOP - MS})
         self.assertIn("acknowledged writes lost: 1", self.reasons())
 
+    def test_a_write_that_was_gone_at_the_next_write_of_its_key_is_lost(self):
+        self.files["writer.jsonl"].append({"key": "demo.5", "value": "next", "if_match": 15, "revision": None,
+                                           "code": "conflict", "t_send": STOP - 2 * MS, "t_ack": None})
+        self.assertIn("acknowledged writes lost: 1", self.reasons())
+
     def test_a_write_that_ran_twice_is_found(self):
         self.settings["demo.77"]["revision"] += 1000
         self.assertIn("writes run twice: 1", self.reasons())

@@ -26,6 +26,7 @@ SOAK_S = 5
 QUIET_S = 4      # Load without an upgrade, to compare with.
 AFTER_S = 2      # Load after the upgrade's end.
 UPGRADE_MAX_S = 75
+RETIRE_MAX_S = 10  # From the upgrade's end until one site process is left.
 
 
 def arguments(argv):
@@ -120,6 +121,8 @@ def run_once(args, folder, old, new, seed):
                                     chaos_seed=seed if args.chaos else None)
         say(f"The site says: {watch.state}" + (f", {watch.last.get('why')}" if watch.last.get("why") else "")
             + f" (exit status of `upgrade apply`: {code})")
+        if not stage.wait_one_site(RETIRE_MAX_S):
+            say(f"  the other site process is still there {RETIRE_MAX_S} s after the upgrade's end")
         until = max(time.monotonic() + AFTER_S, started + (args.seconds or 0))
         while time.monotonic() < until:
             stage.check_witnesses()

@@ -35,7 +35,7 @@ class Stage:
         self.base, self.depot, self.agents = None, None, {}
         self.loads, self.helpers = [], {}
         self.depot_data = self.folder / "depot"
-        self.cli = commands.Cli(old.bin / "everspan", f"https://{self.address}", "demo")
+        self.cli = commands.Cli(old.bin / "everspan", self.address, "demo")
         self.env = dict(os.environ, EVERSPAN_DATA=str(self.folder / "cli"))
         for name in ("EVERSPAN_SITE", "EVERSPAN_PROFILE", "EVERSPAN_PASSWORD_FILE"):
             self.env.pop(name, None)
@@ -290,6 +290,16 @@ class Stage:
     def slots(self):
         done = self.run(self.cli("status", json=True), check=False)
         return json.loads(done.stdout).get("slots", []) if done.returncode == 0 else []
+
+    def wait_one_site(self, seconds):
+        """Until only the active site process is left; False when another is there in the end."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.check_witnesses()
+            roles = [slot["role"] for slot in self.slots()]
+            if roles == ["active"] or time.monotonic() > deadline:
+                return roles == ["active"]
+            time.sleep(0.3)
 
     def tear_down(self):
         for child in [*self.loads, *self.helpers.values(), *self.agents.values(), self.base, self.depot]:
