@@ -97,21 +97,38 @@ Result<void> check_source(const std::string& url) {
               "Nothing was changed");
 }
 
+// The stored text: the address, then, on the lines below, the authorities to trust for it (PEM).
+Result<std::string> authorities_of(const json::value& value) {
+  constexpr std::size_t kPemBytesMax = 16 * 1024;
+  if (!value.is_string() || value.get_string().size() > kPemBytesMax ||
+      !std::string_view(value.get_string()).starts_with("-----BEGIN CERTIFICATE-----"))
+    return fail("bad_value", "ca_pem is one or more certificates in PEM form, 16 KiB at most",
+                "Nothing was changed");
+  return std::string(value.get_string());
+}
+
 net::Task<Result<Answer>> get_source(State& state, Call) {
-  const auto url = state.settings.appliance_text(kSource);
-  if (!url) co_return fail(url);
+  const auto stored = state.settings.appliance_text(kSource);
+  if (!stored) co_return fail(stored);
   Answer answer;
-  answer.body = {{"url", *url}};
+  const std::size_t line = stored->find('\n');
+  answer.body = {{"url", stored->substr(0, line)}, {"own_ca", line != std::string::npos}};
   co_return answer;
 }
 
 net::Task<Result<Answer>> put_source(State& state, Call call) {
   BodyReader body(call.body);
   const std::string url = body.text("url", 1000);
+  std::string stored = url;
+  if (call.body.contains("ca_pem")) {
+    const auto pem = authorities_of(*body.any("ca_pem"));
+    if (!pem) co_return fail(pem);
+    stored += "\n" + *pem;
+  }
   if (auto good = body.finish(); !good) co_return fail(good);
   if (auto good = check_source(url); !good) co_return fail(good);
   const auto outcome =
-      co_await state.settings.put_appliance_text(kSource, url, call.person, call.write());
+      co_await state.settings.put_appliance_text(kSource, stored, call.person, call.write());
   if (!outcome) co_return fail(outcome);
   Answer answer = write_answer(*outcome);
   answer.body["url"] = url;

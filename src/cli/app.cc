@@ -180,7 +180,9 @@ void add_updates(Application& a) {
   auto url = a.keep<std::string>();
   CLI::App* source = a.command(group, "source", "Show or set the depot");
   source->add_option("url", *url);
-  a.choose(source, [url](Context& c) { return updates_source(c, *url); });
+  auto ca = a.keep<std::string>();
+  source->add_option("--ca", *ca, "PEM file with the depot's own authority");
+  a.choose(source, [url, ca](Context& c) { return updates_source(c, *url, *ca); });
   auto version = a.keep<std::string>();
   auto detach = a.keep<bool>();
   CLI::App* install = a.command(group, "install", "Install a release on this appliance");

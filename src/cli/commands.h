@@ -50,7 +50,8 @@ int recording_verify(Context& context, const std::string& session);
 int updates_check(Context& context);
 int updates_list(Context& context);
 int updates_install(Context& context, const std::string& version, bool detach);
-int updates_source(Context& context, const std::string& url);  // Empty: shows it.
+// An empty `url` shows it. `ca_file`: authorities to trust for it.
+int updates_source(Context& context, const std::string& url, const std::string& ca_file);
 
 int upgrade_plan(Context& context, const std::string& to, const std::string& method);
 struct ApplyArguments {

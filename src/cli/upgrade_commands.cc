@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/core/exit_code.h"
 #include "cli/core/upgrade_view.h"
+#include "cli/files.h"
 #include "net/async.h"
 
 namespace everspan::cli {
@@ -126,10 +127,16 @@ int updates_install(Context& context, const std::string& version, bool detach) {
       detach);
 }
 
-int updates_source(Context& context, const std::string& url) {
+int updates_source(Context& context, const std::string& url, const std::string& ca_file) {
   const std::string path = "/api/v1/appliance/updates/source";
   object body;
   body["url"] = url;
+  if (!ca_file.empty()) {
+    constexpr std::size_t kPemBytesMax = 16 * 1024;
+    const auto pem = read_file(ca_file, kPemBytesMax);
+    if (!pem) return context.fail(pem.error());
+    body["ca_pem"] = *pem;
+  }
   const Answer answer = url.empty() ? context.get(path, "appliance")
                                     : context.call("PUT", path, std::move(body), "appliance");
   if (!answer.ok()) return context.fail(answer);

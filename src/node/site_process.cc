@@ -136,8 +136,10 @@ net::Task<Result<void>> SiteProcess::open_site() {
       control_, pool_, paths_, base_, writes_, *log_, view_, *journal_, node_,
       [this] {
         site::Settings settings(*context_);
-        return NodeUpgrade::Source{settings.appliance_text("updates.source").value_or(""),
-                                   settings.appliance_text("updates.ca").value_or("")};
+        const std::string stored = settings.appliance_text("updates.source").value_or("");
+        const std::size_t line = stored.find('\n');  // Below it: authorities of its own.
+        return NodeUpgrade::Source{stored.substr(0, line),
+                                   line == std::string::npos ? "" : stored.substr(line + 1)};
       },
       base_.welcome().trusted_root(), [this] { return probe(peer_probe_port_); },
       [this] { return health(); }});
