@@ -97,6 +97,28 @@ class RelayTest : public ::testing::Test {
     });
     EXPECT_TRUE(watch.wait([&] { return done.load(); })) << last_progress.left << " left";
   }
+  RawLink raw() { return {threads->executor(0), *client_tls, door->address}; }
+  std::string attach_bytes(const SessionId& session, std::uint64_t generation,
+                           const std::string& exporter) {
+    pb::LinkMessage message;
+    auto& attach = *message.mutable_attach();
+    EXPECT_TRUE(attach.mutable_grant()->ParseFromString(grant(session)));
+    attach.set_side(pb::SIDE_CONSOLE);
+    attach.set_generation(generation);
+    access::AttachClaim claim;
+    claim.session = session;
+    claim.generation = generation;
+    attach.set_proof(access::prove_attach(console_key, exporter, claim).value_or(""));
+    return RawLink::frame(message);
+  }
+  std::string register_bytes(const std::string& exporter, const SigningKey& key) {
+    pb::LinkMessage message;
+    auto& request = *message.mutable_register_();
+    request.set_endpoint_id(site.endpoint.raw());
+    request.set_endpoint_key(site.agent_key.public_key());
+    request.set_proof(access::prove_register(key, exporter, site.endpoint).value_or(""));
+    return RawLink::frame(message);
+  }
   void expect_all_delivered() {
     EXPECT_TRUE(watch.wait([&] { return console->got_fin && agent->got_fin; }))
         << console->received << " and " << agent->received;
@@ -253,6 +275,69 @@ TEST_F(RelayTest, ending_a_session_tells_both_ends_wherever_they_are) {
   EXPECT_TRUE(watch.wait([&] {
     return old_one->relay->session_count() == 0 && new_one->relay->session_count() == 0;
   }));
+}
+
+TEST_F(RelayTest, attach_bytes_replayed_on_another_connection_are_refused) {
+  const auto session = random_id<SessionId>();
+  auto first = raw();
+  ASSERT_TRUE(first.open(pb::Hello::KIND_LEG));
+  const auto bytes = attach_bytes(session, 1, first.exporter());
+  EXPECT_TRUE(first.ask(bytes).has_attached());
+  auto second = raw();
+  ASSERT_TRUE(second.open(pb::Hello::KIND_LEG));
+  EXPECT_EQ(second.ask(bytes).refuse().code(), "bad_proof");
+}
+
+TEST_F(RelayTest, a_lower_generation_is_refused_and_a_higher_one_supersedes) {
+  const auto session = random_id<SessionId>();
+  auto first = raw();
+  ASSERT_TRUE(first.open(pb::Hello::KIND_LEG));
+  EXPECT_TRUE(first.ask(attach_bytes(session, 5, first.exporter())).has_attached());
+  auto lower = raw();
+  ASSERT_TRUE(lower.open(pb::Hello::KIND_LEG));
+  EXPECT_EQ(lower.ask(attach_bytes(session, 5, lower.exporter())).refuse().code(), "superseded");
+  auto higher = raw();
+  ASSERT_TRUE(higher.open(pb::Hello::KIND_LEG));
+  EXPECT_TRUE(higher.ask(attach_bytes(session, 6, higher.exporter())).has_attached());
+  EXPECT_EQ(first.next().refuse().code(), "superseded");
+}
+
+TEST_F(RelayTest, a_link_of_a_protocol_to_come_is_told_which_release_is_missing) {
+  auto link = raw();
+  EXPECT_FALSE(link.open(pb::Hello::KIND_LEG, 99));
+  EXPECT_EQ(link.hello_reply.hello_reply().refuse().code(), "wire_range");
+}
+
+TEST_F(RelayTest, an_agents_standing_link_brings_it_sessions_also_from_the_other_process) {
+  auto agent_link = raw();
+  ASSERT_TRUE(agent_link.open(pb::Hello::KIND_AGENT));
+  EXPECT_TRUE(
+      agent_link.ask(register_bytes(agent_link.exporter(), site.agent_key)).has_registered());
+  EXPECT_TRUE(old_one->relay->agent_online(site.endpoint));
+  const auto session = random_id<SessionId>();
+  ASSERT_TRUE(old_one->relay->open_session(site.endpoint, grant(session)));
+  EXPECT_TRUE(agent_link.next().has_open_session());
+  join_processes();
+  ASSERT_TRUE(watch.wait([&] { return new_one->relay->agent_online(site.endpoint); }));
+  ASSERT_TRUE(new_one->relay->open_session(site.endpoint, grant(session)));
+  pb::LinkMessage no;
+  no.mutable_open_refused()->set_session_id(session.raw());
+  no.mutable_open_refused()->mutable_refuse()->set_code("busy");
+  ASSERT_TRUE(agent_link.next().has_open_session());
+  old_one->relay->migrate_all({}, {});
+  EXPECT_TRUE(agent_link.ask(RawLink::frame(no)).has_migrate());
+  EXPECT_TRUE(watch.wait([&] {
+    const std::lock_guard lock(site.mutex);
+    return site.refusals.size() == 2 && site.refusals[0].code == "busy";
+  })) << "both processes hear it: either may have asked";
+  EXPECT_FALSE(new_one->relay->open_session(random_id<EndpointId>(), grant(session)));
+}
+
+TEST_F(RelayTest, an_agent_that_cannot_prove_its_key_is_refused) {
+  auto link = raw();
+  ASSERT_TRUE(link.open(pb::Hello::KIND_AGENT));
+  EXPECT_EQ(link.ask(register_bytes(link.exporter(), console_key)).refuse().code(), "bad_proof");
+  EXPECT_FALSE(old_one->relay->agent_online(site.endpoint));
 }
 
 TEST_F(RelayTest, an_end_that_reads_nothing_holds_up_no_other_session) {

@@ -191,6 +191,76 @@ inline char pattern(std::uint64_t offset, std::uint64_t salt) {
   return static_cast<char>(random.next() >> offset % 8 * 8);
 }
 
+// A link driven by hand: each call waits for what it asks.
+class RawLink {
+ public:
+  RawLink(net::Executor executor, const net::TlsContext& tls, net::Address door)
+      : executor_(executor), tls_(tls), door_(std::move(door)) {}
+  // Connects and says Hello; false if the node refused.
+  bool open(pb::Hello::Kind kind, std::uint32_t wire_min = 1) {
+    return run([this, kind, wire_min](std::promise<bool>& done) {
+      return open_task(kind, wire_min, done);
+    });
+  }
+  [[nodiscard]] std::string exporter() const {
+    return link_->exporter(wire::kExporterLabel, access::kExporterBytes);
+  }
+  // Sends bytes and gives the next control message but heartbeats; empty: the link ended.
+  pb::LinkMessage ask(const std::string& bytes) {
+    (void)run([this, bytes](std::promise<bool>& done) { return ask_task(bytes, done); });
+    return reply_;
+  }
+  pb::LinkMessage next() { return ask({}); }
+  static std::string frame(const pb::LinkMessage& message) {
+    std::string out;
+    wire::append_frame(out, wire::Control{message.SerializeAsString()});
+    return out;
+  }
+  pb::LinkMessage hello_reply;
+
+ private:
+  template <class Start>
+  bool run(Start start) {
+    std::promise<bool> done;
+    boost::asio::co_spawn(executor_, start(done), [](const std::exception_ptr& failed) {
+      if (failed) std::rethrow_exception(failed);
+    });
+    return done.get_future().get();
+  }
+  net::Task<void> open_task(pb::Hello::Kind kind, std::uint32_t wire_min,
+                            std::promise<bool>& done) {
+    const auto deadline = net::now() + std::chrono::seconds(10);
+    auto link = co_await net::tls_connect(tls_, door_, door_.host, deadline);
+    if (!link) {
+      done.set_value(false);
+      co_return;
+    }
+    link_ = std::move(*link);
+    pb::LinkMessage hello;
+    hello.mutable_hello()->set_kind(kind);
+    hello.mutable_hello()->set_wire_min(wire_min);
+    hello.mutable_hello()->set_wire_max(wire_min);
+    auto bytes = frame(hello);
+    const auto wrote = co_await net::write_all(*link_, std::move(bytes), deadline);
+    const auto reply = co_await net::read_control(*link_, early_, 65536, deadline);
+    const bool ok = wrote && reply && hello_reply.ParseFromString(*reply);
+    done.set_value(ok && !hello_reply.hello_reply().has_refuse());
+  }
+  net::Task<void> ask_task(std::string bytes, std::promise<bool>& done) {
+    const auto deadline = net::now() + std::chrono::seconds(10);
+    reply_.Clear();
+    const auto wrote = co_await net::write_all(*link_, std::move(bytes), deadline);
+    const auto reply = co_await net::read_control(*link_, early_, 65536, deadline);
+    done.set_value(wrote && reply && reply_.ParseFromString(*reply));
+  }
+  net::Executor executor_;
+  const net::TlsContext& tls_;
+  net::Address door_;
+  std::unique_ptr<net::Transport> link_;
+  std::string early_;
+  pb::LinkMessage reply_;
+};
+
 struct EndOptions {
   relay_end::Side side = relay_end::Side::console;
   SessionId session;
