@@ -1,6 +1,8 @@
 #include "node/site_main.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/signal_set.hpp>
@@ -12,6 +14,7 @@
 #include "common/failpoint.h"
 #include "common/log.h"
 #include "common/version.h"
+#include "net/fd.h"
 #include "net/io_threads.h"
 #include "node/sandbox.h"
 #include "node/rehearsal.h"
@@ -33,12 +36,30 @@ int self_test(const char* log_copy) {
   return 1;
 }
 
+// Counted together with base and the other site process; base made the file for as many as are armed.
+Result<void> share_failpoint_hits(const char* path) {
+  const std::size_t bytes = failpoints_armed_count() * sizeof(std::uint64_t);
+  const net::Fd file(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (file.get() < 0) return fail_errno("io", std::string("Opening ") + path, errno);
+  struct stat info {};
+  if (fstat(file.get(), &info) != 0) return fail_errno("io", std::string("Looking at ") + path, errno);
+  if (static_cast<std::size_t>(info.st_size) != bytes)
+    return fail("bad_failpoint", std::string(path) + " is not for the armed failpoints");
+  void* hits = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (hits == MAP_FAILED) return fail_errno("io", std::string("Mapping ") + path, errno);
+  failpoints_share_hits(static_cast<std::uint64_t*>(hits));
+  return {};
+}
+
 // Base makes this environment, and says so only where its own enabling file exists.
 Result<void> arm_failpoints() {
   const char* text = std::getenv("EVERSPAN_FAILPOINT");
   const char* enabled = std::getenv("EVERSPAN_FAILPOINTS_ENABLED");
   if (text == nullptr || enabled == nullptr || std::string_view(enabled) != "1") return {};
-  return failpoints_enable(text);
+  const Result<void> parsed = failpoints_enable(text);
+  if (!parsed) return fail(parsed);
+  const char* hits = std::getenv("EVERSPAN_FAILPOINT_HITS");
+  return hits == nullptr ? Result<void>() : share_failpoint_hits(hits);
 }
 
 net::Task<> serve(SiteProcess& process, std::promise<Result<void>>& ended) {

@@ -116,6 +116,8 @@ net::Task<Result<upgrade::Observation>> NodeUpgrade::observe() {
       seen.candidate_ready = slot.ready();
     }
   }
+  for (const pb::StagedRelease& release : status.releases())
+    if (release.verified()) seen.staged.push_back(release.digest());
   seen.last_switch = status.last_switch();
   seen.feature_level = parts_.view.feature_level();
   co_return seen;

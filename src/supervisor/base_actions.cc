@@ -43,7 +43,7 @@ bool is_listening_at(int fd, const net::Address& wanted) {
 constexpr std::size_t kTrustedRootBytesMax = 100U << 10;  // It travels in one message.
 
 // Sites get a small, known environment; their failpoints only where base was allowed to have them.
-std::vector<std::string> site_environment(const std::string& failpoint) {
+std::vector<std::string> site_environment(const std::string& failpoint, const std::string& hits) {
   std::vector<std::string> out;
   for (char** at = environ; *at != nullptr; ++at) {
     const std::string_view entry = *at;
@@ -56,6 +56,7 @@ std::vector<std::string> site_environment(const std::string& failpoint) {
   if (!failpoint.empty()) {
     out.push_back("EVERSPAN_FAILPOINT=" + failpoint);
     out.emplace_back("EVERSPAN_FAILPOINTS_ENABLED=1");
+    out.push_back("EVERSPAN_FAILPOINT_HITS=" + hits);
   }
   return out;
 }
@@ -118,7 +119,7 @@ StartOptions BaseServer::State::start_options(const std::string& digest) const {
   if (!options.site_log_inherit)
     out.log_prefix = options.layout.run() + "/site-" + digest.substr(0, 8) + "-";
   out.user = options.user;
-  out.environment = site_environment(options.site_failpoint);
+  out.environment = site_environment(options.site_failpoint, options.layout.failpoint_hits());
   return out;
 }
 

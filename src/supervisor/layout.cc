@@ -71,4 +71,19 @@ bool failpoints_allowed(const Layout& layout) {
   return S_ISREG(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 022) == 0;
 }
 
+Result<void> share_failpoint_hits(const Layout& layout, const SiteUser& user) {
+  const std::string path = layout.failpoint_hits();
+  const std::size_t bytes = failpoints_armed_count() * sizeof(std::uint64_t);
+  const net::Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (file.get() < 0) return fail_errno("io", "Opening " + path, errno);
+  if (ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)  // What it holds stays.
+    return fail_errno("io", "Sizing " + path, errno);
+  if (user.separate && fchown(file.get(), user.uid, user.gid) != 0)
+    return fail_errno("io", "Giving " + path + " to the site", errno);
+  void* hits = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (hits == MAP_FAILED) return fail_errno("io", "Mapping " + path, errno);
+  failpoints_share_hits(static_cast<std::uint64_t*>(hits));
+  return {};
+}
+
 }  // namespace everspan::supervisor

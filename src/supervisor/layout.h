@@ -34,6 +34,7 @@ struct Layout {
   [[nodiscard]] std::string node_id() const { return base() + "/node-id"; }
   [[nodiscard]] std::string site_made() const { return base() + "/site-made"; }
   [[nodiscard]] std::string failpoints_enabled() const { return base() + "/failpoints-enabled"; }
+  [[nodiscard]] std::string failpoint_hits() const { return run() + "/failpoint-hits"; }
   [[nodiscard]] std::string releases() const { return data + "/releases"; }
   [[nodiscard]] std::string run() const { return data + "/run"; }
   [[nodiscard]] std::string base_socket() const { return run() + "/base.sock"; }
@@ -46,5 +47,8 @@ struct Layout {
 [[nodiscard]] Result<NodeId> load_or_make_node_id(const Layout& layout);
 // Empty unless the enabling file is there and is owned by root (or by us, if we are not root).
 [[nodiscard]] bool failpoints_allowed(const Layout& layout);
+// The armed failpoints' hits, in a file that base and its sites share: a point strikes one process
+// of the node once, also after base was started again.
+[[nodiscard]] Result<void> share_failpoint_hits(const Layout& layout, const SiteUser& user);
 
 }  // namespace everspan::supervisor

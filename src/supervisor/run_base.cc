@@ -212,10 +212,12 @@ Result<void> take_trusted_root(const Layout& layout, const std::string& file) {
   return detail::write_file_durably(layout.trust() + "/root.json", *bytes, 0644);
 }
 
-Result<std::string> arm_failpoints(const Layout& layout) {
+Result<std::string> arm_failpoints(const Layout& layout, const SiteUser& user) {
   const char* text = getenv("EVERSPAN_FAILPOINT");
   if (text == nullptr || !failpoints_allowed(layout)) return std::string{};
   if (auto armed = failpoints_enable(text); !armed) return fail(armed);
+  if (failpoints_armed_count() == 0) return std::string{};
+  if (auto shared = share_failpoint_hits(layout, user); !shared) return fail(shared);
   log_warning("base.failpoint_armed", {{"failpoint", failpoints_armed()}});
   return std::string(text);
 }
@@ -237,7 +239,7 @@ Result<std::unique_ptr<BaseServer>> open_node(const CommandLine& wanted) {
         {{"text",
           "not started as root: one user for base and site, privileges are not separated"}});
   if (auto made = make_layout(options.layout, *user); !made) return fail(made);
-  auto failpoint = arm_failpoints(options.layout);
+  auto failpoint = arm_failpoints(options.layout, *user);
   if (!failpoint) return fail(failpoint);
   options.site_failpoint = *failpoint;
   auto node = load_or_make_node_id(options.layout);

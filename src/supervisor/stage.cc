@@ -160,8 +160,9 @@ Result<Release> stage_in(const std::string& work, const Layout& layout, const Si
   if (auto made = detail::make_folder(work, 0755, static_cast<uid_t>(-1), 0); !made)
     return fail(made);
   if (auto copied = copy_trust(layout.trust(), work + "/trust"); !copied) return fail(copied);
-  if (auto made = detail::make_folder(work + "/out", 0700, owner, user.gid); !made)
-    return fail(made);
+  for (const char* folder : {"/out", "/out/trust"})
+    if (auto made = detail::make_folder(work + folder, 0700, owner, user.gid); !made)
+      return fail(made);
   timespec clock{};
   clock_gettime(CLOCK_REALTIME, &clock);
   const WallTime now{.unix_ms = static_cast<std::int64_t>(clock.tv_sec) * 1000};
