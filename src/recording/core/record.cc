@@ -89,6 +89,7 @@ Result<PieceRecord> parse_piece(const Record& record) {
   piece.hashed = record.type == RecordType::hashed;
   piece.channel = get_u32(at(body, 0));
   const auto flags = static_cast<std::uint8_t>(body[4]);
+  if (flags > 3) return fail("damaged", "A piece of this recording has unknown flags");
   piece.direction = (flags & 1) != 0 ? Direction::a2c : Direction::c2a;
   piece.fin = (flags & 2) != 0;
   piece.offset = get_u64(at(body, 5));
