@@ -15,7 +15,8 @@ struct Armed {
   std::string name;
   FailAction action = FailAction::exit;
   std::uint64_t nth = 1;
-  std::atomic<std::uint64_t> seen{0};
+  std::uint64_t own_hits = 0;
+  std::uint64_t* hits = &own_hits;
 };
 
 std::list<Armed>& armed() {
@@ -66,11 +67,20 @@ Result<void> failpoints_enable(std::string_view text) {
   return {};
 }
 
+void failpoints_share_hits(std::uint64_t* hits) {
+  for (auto& entry : armed()) entry.hits = hits++;
+}
+
+std::size_t failpoints_armed_count() {
+  return armed().size();
+}
+
 bool failpoint(std::string_view name) {
   if (!any_armed.load(std::memory_order_relaxed)) [[likely]]
     return false;
   for (auto& entry : armed()) {
-    if (entry.name != name || ++entry.seen != entry.nth) continue;
+    if (entry.name != name) continue;
+    if (std::atomic_ref<std::uint64_t>(*entry.hits).fetch_add(1) + 1 != entry.nth) continue;
     switch (entry.action) {
       case FailAction::exit:
         _exit(70);

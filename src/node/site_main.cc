@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <boost/asio/signal_set.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
@@ -16,8 +17,8 @@
 #include "common/version.h"
 #include "net/fd.h"
 #include "net/io_threads.h"
-#include "node/sandbox.h"
 #include "node/rehearsal.h"
+#include "node/sandbox.h"
 #include "node/site_process.h"
 
 namespace everspan::node {
@@ -36,13 +37,15 @@ int self_test(const char* log_copy) {
   return 1;
 }
 
-// Counted together with base and the other site process; base made the file for as many as are armed.
+// Counted together with base and the other site process; base made the file for as many as are
+// armed.
 Result<void> share_failpoint_hits(const char* path) {
   const std::size_t bytes = failpoints_armed_count() * sizeof(std::uint64_t);
   const net::Fd file(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (file.get() < 0) return fail_errno("io", std::string("Opening ") + path, errno);
-  struct stat info {};
-  if (fstat(file.get(), &info) != 0) return fail_errno("io", std::string("Looking at ") + path, errno);
+  struct stat info{};
+  if (fstat(file.get(), &info) != 0)
+    return fail_errno("io", std::string("Looking at ") + path, errno);
   if (static_cast<std::size_t>(info.st_size) != bytes)
     return fail("bad_failpoint", std::string(path) + " is not for the armed failpoints");
   void* hits = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
@@ -83,8 +86,7 @@ int serve_under_base() {
   net::IoThreads api(1);
   net::IoThreads io(0);
   // Lives until the process ends: other threads may still hold on to it then.
-  auto* process =
-      new SiteProcess(control, api, io, net::MessageSocket(net::Fd(kBaseSocket)));
+  auto* process = new SiteProcess(control, api, io, net::MessageSocket(net::Fd(kBaseSocket)));
   net::asio::signal_set signals(control.executor(0), SIGTERM, SIGINT);
   auto on_signal = [process](const boost::system::error_code& error, int number) {
     if (!error) process->stop("signal " + std::to_string(number));
@@ -98,8 +100,8 @@ int serve_under_base() {
   net::asio::post(control.executor(0), std::move(start));
   const Result<void> outcome = result.get();
   if (!outcome) log_error("site.ended", {{"why", outcome.error().text()}});
-  // Everything durable is flushed by then; destructors of a dozen services in threads that still run
-  // would only find new ways to hang.
+  // Everything durable is flushed by then; destructors of a dozen services in threads that still
+  // run would only find new ways to hang.
   std::fflush(nullptr);
   _exit(outcome ? 0 : 1);
 }

@@ -1,11 +1,17 @@
 #include "supervisor/layout.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "common/crypto.h"
+#include "common/failpoint.h"
+#include "net/fd.h"
 #include "supervisor/detail/files.h"
 
 namespace everspan::supervisor {

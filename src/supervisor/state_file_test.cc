@@ -1,6 +1,9 @@
 #include "supervisor/state_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/failpoint.h"
 
@@ -53,6 +56,28 @@ TEST(Failpoint, fails_at_the_nth_pass_only) {
   EXPECT_TRUE(failpoint("x"));
   EXPECT_FALSE(failpoint("x"));
   EXPECT_EXIT(failpoint("y"), testing::ExitedWithCode(70), "");
+}
+
+TEST(Failpoint, that_is_counted_together_strikes_one_process_only) {
+  constexpr std::size_t kBytes = 4096;
+  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  const auto status_of_a_process = [memory] {
+    const auto child = fork();
+    if (child == 0) {
+      const auto armed = failpoints_enable("z:exit:2");
+      failpoints_share_hits(static_cast<std::uint64_t*>(memory));
+      failpoint("z");
+      _exit(armed ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    return WEXITSTATUS(status);
+  };
+  EXPECT_EQ(status_of_a_process(), 0);
+  EXPECT_EQ(status_of_a_process(), 70);
+  EXPECT_EQ(status_of_a_process(), 0);
+  munmap(memory, kBytes);
 }
 
 }  // namespace
