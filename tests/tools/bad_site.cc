@@ -1,7 +1,7 @@
 // A release that is bad in one known way, made of a real one: tools/demo/releases_bad.py appends
 // the real everspan-site and the way to this program and publishes the result as a signed package.
 //
-//   this program | the real everspan-site | u64 size of it | 16 bytes kind | "EVSPBAD1"
+//   this program | the real everspan-site | u64 size of it | 32 bytes kind | "EVSPBAD1"
 //
 // It runs the real one in its own process (so base watches the real process) with a socket of its
 // own as descriptor 3, and a child that stands between base and site and makes it bad:
@@ -10,7 +10,7 @@
 //   unhealthy          says Ready, then answers every heartbeat as unhealthy
 //   crashloop          is killed 1 s after each start
 //   sick-after-switch  healthy; stopped (SIGSTOP) 2 s after it was activated
-// Without a socket from base (a self-test, --version) it is the real one.
+// In a self-test, or without a socket from base, it is the real one.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -37,7 +37,7 @@ namespace {
 
 constexpr int kBaseFd = 3;
 constexpr std::string_view kMagic = "EVSPBAD1";
-constexpr std::size_t kKindBytes = 16;
+constexpr std::size_t kKindBytes = 32;
 constexpr std::size_t kTrailerBytes = 8 + kKindBytes + 8;
 constexpr std::size_t kMessageBytesMax = 1024 * 1024;
 constexpr std::size_t kFdsMax = 64;
@@ -175,13 +175,15 @@ void stand_between(int base, int site, const std::string& kind, pid_t victim) {
 
 }  // namespace
 
-int main(int, char** argv) {
+int main(int argc, char** argv) {
   std::string kind;
   const int real = unpack_real(kind);
   int type = 0;
   socklen_t size = sizeof type;
-  const bool from_base =
-      getsockopt(kBaseFd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+  const bool self_test = argc > 1 && std::string_view(argv[1]) == "--self-test";
+  const bool from_base = !self_test &&
+                         getsockopt(kBaseFd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+                         type == SOCK_SEQPACKET;
   if (from_base && kind == "exit") return 1;
   if (from_base && kind == "hang") {
     for (;;) pause();

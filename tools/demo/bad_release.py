@@ -14,7 +14,7 @@ def make(kind, good_bin, launcher, folder):
     shutil.copytree(good_bin, folder)
     site = folder / "everspan-site"
     real = site.read_bytes()
-    trailer = struct.pack("<Q", len(real)) + kind.encode().ljust(16, b"\0") + b"EVSPBAD1"
+    trailer = struct.pack("<Q", len(real)) + kind.encode().ljust(32, b"\0") + b"EVSPBAD1"
     site.unlink()
     site.write_bytes(Path(launcher).read_bytes() + real + trailer)
     os.chmod(site, 0o755)
