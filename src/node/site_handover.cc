@@ -12,7 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kMovedWithin = 20s;   // Then what is left re-dials by its orders.
-constexpr auto kLook = 20ms;
 constexpr auto kSnapshotEvery = 1s;
 constexpr auto kProbeWithin = 10s;
 constexpr auto kSlowLoop = 2s;       // A loop this late serves nobody.
@@ -78,10 +77,13 @@ void SiteProcess::on_peer_serving(Generation generation, Revision head) {
 
 void SiteProcess::move_ends(std::string reason) {
   if (relay_ == nullptr) return;
+  ends_left_ = 1;  // Until the relay has counted them.
   relay::Pace pace;
   pace.reason = std::move(reason);
   auto progress = [this](relay::MoveProgress now) {
     auto tell = [this, now] {
+      ends_left_ = now.left;
+      if (now.left == 0) ends_moved_.notify();
       const auto total = static_cast<std::uint32_t>(now.legs_total);
       const auto moved = static_cast<std::uint32_t>(now.moved + now.lost);
       if (upgrade_ != nullptr) upgrade_->set_moved(moved, total);
@@ -116,12 +118,11 @@ net::Task<> SiteProcess::refresh_snapshot() {
 
 net::Task<> SiteProcess::retire(std::string why) {
   log_info("site.retiring", {{"why", std::move(why)}});
+  // The ends are moving to the process that serves now; what is left then re-dials by its orders.
   const Instant deadline = net::now() + kMovedWithin;
-  const bool others = handover_.link != nullptr && !writes_.serving();
-  while (others && relay_ != nullptr && net::now() < deadline &&
-         relay_->session_count() + relay_->agent_count() > 0) {
-    const bool waited = co_await net::sleep_for(kLook);
-    if (!waited) break;
+  while (handover_.link != nullptr && !writes_.serving() && ends_left_ > 0) {
+    const bool moved = co_await ends_moved_.wait_until(deadline);
+    if (!moved) break;
   }
   co_await acceptor_.stop();
   co_await probe_acceptor_.stop();
@@ -132,6 +133,7 @@ net::Task<> SiteProcess::retire(std::string why) {
       auto tell = [closed] { closed->notify(); };
       net::asio::post(control_, std::move(tell));
     };
+    log_info("site.closing_relay");
     relay_->shutdown(std::move(done));
     co_await closed->wait_until(net::now() + kMovedWithin);
   }

@@ -36,6 +36,7 @@ SiteProcess::SiteProcess(net::IoThreads& control, net::IoThreads& api_threads, n
       tasks_(control_),
       http_tasks_(api_executor_),
       stopped_(control_),
+      ends_moved_(control_),
       started_(net::now()) {
   drain_ = std::make_shared<http::Drain>();
 }

@@ -144,6 +144,8 @@ class SiteProcess : public BaseLink::Events,
   net::TaskScope tasks_;
   net::TaskScope http_tasks_;  // API executor.
   net::Wakeup stopped_;
+  net::Wakeup ends_moved_;
+  std::size_t ends_left_ = 0;  // Legs and standing links that still have to move away from here.
   std::string stop_why_;
   bool stop_in_order_ = false;
   bool retiring_ = false;
