@@ -82,6 +82,8 @@ void SessionEnd::on_control_frame(std::uint64_t leg, std::string_view bytes, Ins
     on_refused(leg, message, now);
   } else if (message.has_ended()) {
     on_tombstone(message);
+  } else if (message.has_notice()) {
+    actions_.emplace_back(NodeNotice{message.notice().text()});
   } else if (!is_current) {
     return;  // A draining leg has no news of its own.
   } else if (message.has_peer_attached()) {
