@@ -4,9 +4,9 @@
     kill_table.py --list | --cell VICTIM@STEP:PHASE [--seed N]
 
 The upgrade must end, done or gone back, with no session dropped, no byte and no acknowledged write
-lost. `before`: the step's intent is stored; `after`: the step is done. The moment is taken from the
-site's own word, asked 100 times a second; a step that was over before it was seen is killed late,
-and the log says so.
+lost. `before`: the step's intent is stored; `after`: its effect has happened, and nobody wrote that
+down yet. The site that runs the plan is killed exactly there (a failpoint of the release itself);
+the others at the first moment at which the site, asked all the time, says that it has come so far.
 """
 import argparse
 import http.client
@@ -33,6 +33,10 @@ VICTIMS = ("site", "other", "base", "agent")
 HAS_OTHER = ("candidate", "probe", "switch", "soak", "pin")
 PHASES = ("before", "after")
 REACHED = {"before": ("intent", "done", "failed", "undone"), "after": ("done", "failed", "undone")}
+# What the release calls the effect of a step; soak has none.
+ACTIONS = {"resolve": "resolve", "fetch": "fetch", "preflight": "preflight", "backup": "backup",
+           "candidate": "start_candidate", "probe": "probe", "switch": "switch", "pin": "good",
+           "finalise": "raise_level"}
 SESSIONS, SOAK_S, END_S = 8, 3, 75
 # A kill may cut what is connected at that moment; what must not happen is that something is lost.
 ALLOWED = ("connections", "outcome")
@@ -58,6 +62,21 @@ def kill(stage, victim, rng):
     return bool(pids)
 
 
+def failpoint_of(cell):
+    """What to arm for this cell, or None when the kill comes from here."""
+    victim, _, where = cell.partition("@")
+    step, _, phase = where.partition(":")
+    return f"plan.{ACTIONS[step]}.{phase}:kill:1" if victim == "site" and step in ACTIONS else None
+
+
+def arm(stage, failpoint):
+    """Only where this file is, and is ours, does a release listen to a failpoint."""
+    folder = stage.folder / "a/base"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "failpoints-enabled").touch(mode=0o600)
+    stage.env["EVERSPAN_FAILPOINT"] = failpoint
+
+
 def drive(stage, cell, seed):
     victim, _, where = cell.partition("@")
     step, _, phase = where.partition(":")
@@ -68,7 +87,7 @@ def drive(stage, cell, seed):
     stage.mark("apply")
     cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, SOAK_S), stage.logs / "upgrade.log",
                 env=stage.env)
-    killed, deadline = False, time.monotonic() + END_S
+    killed, deadline = bool(failpoint_of(cell)), time.monotonic() + END_S
     while time.monotonic() < deadline:
         try:
             watch.last = watch.client.call("GET", "/api/v1/upgrade")
@@ -90,6 +109,9 @@ def drive(stage, cell, seed):
     watch.sample(status=True)
     if cli.wait(20) is None:
         cli.kill()
+    struck = "signal 9" in (stage.logs / "base.log").read_text(errors="replace")
+    if failpoint_of(cell) and not struck:
+        raise DevError(f"{cell}: {failpoint_of(cell)} never struck; the upgrade is {watch.state}: {watch.last}")
     if not killed:
         raise DevError(f"{cell}: the step was never reached; the upgrade is {watch.state}: {watch.last}")
     return watch
@@ -99,6 +121,8 @@ def run(cell, seed):
     stage = make_stage(sessions=SESSIONS, interval_ms=50, seed=seed)
     good = False
     try:
+        if failpoint_of(cell):
+            arm(stage, failpoint_of(cell))
         stage.start_depot()
         stage.start_site()
         stage.start_agents()
