@@ -194,6 +194,7 @@ class SessionEnd {
   void note_room(std::uint32_t channel, Slot& slot);
   void end(std::string code, std::string message);
   [[nodiscard]] Slot* find(std::uint32_t channel) const;
+  [[nodiscard]] Slot* find_or_expect(std::uint32_t channel, Instant now);
   Slot& make_slot(std::uint32_t channel, Instant now);
   [[nodiscard]] bool peers_number(std::uint32_t channel) const;
 
