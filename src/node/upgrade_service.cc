@@ -123,7 +123,9 @@ net::Task<Result<upgrade::Observation>> NodeUpgrade::observe() {
   co_return seen;
 }
 
-net::Task<Result<upgrade::Health>> NodeUpgrade::sample_health() { co_return parts_.health(); }
+net::Task<Result<upgrade::Health>> NodeUpgrade::sample_health() {
+  co_return parts_.health();
+}
 
 void NodeUpgrade::step_changed(const upgrade::Plan& plan, const upgrade::Step& step) {
   store::JournalEntry entry;

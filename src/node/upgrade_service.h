@@ -1,6 +1,7 @@
-// Upgrades of this node: performs what a plan says (over base, the depot, the log and a probe session),
-// runs it while this process is the writer, and answers the API's questions about releases and plans.
-// On the control executor; the API's calls come from its own and are brought here.
+// Upgrades of this node: performs what a plan says (over base, the depot, the log and a probe
+// session), runs it while this process is the writer, and answers the API's questions about
+// releases and plans. On the control executor; the API's calls come from its own and are brought
+// here.
 #pragma once
 #include <functional>
 #include <memory>
