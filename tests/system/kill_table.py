@@ -78,18 +78,24 @@ def consoles(stage):
     return sorted(found)
 
 
-def kill(stage, victim, rng):
-    """How many processes were killed."""
+def kill(stage, watch, victim, rng):
+    """How many processes were killed; they were there at that moment."""
     if victim in ("base", "agent"):
         return int(stage.kill_one(victim, rng))
     if victim == "console":
         pids = rng.sample(consoles(stage), CONSOLES_KILLED)
     else:
         roles = ("active",) if victim == "site" else ("candidate", "fallback")
-        pids = [slot["pid"] for slot in stage.slots() if slot["role"] in roles]
+        slots = watch.client.call("GET", "/api/v1/status")["slots"]
+        pids = [slot["pid"] for slot in slots if slot["role"] in roles]
+    killed = 0
     for pid in pids:
-        os.kill(pid, 9)
-    return len(pids)
+        try:
+            os.kill(pid, 9)
+            killed += 1
+        except ProcessLookupError:
+            print(f"{pid} ended by itself meanwhile")
+    return killed
 
 
 def follow(stage, watch, cell, seed, seconds):
@@ -104,14 +110,13 @@ def follow(stage, watch, cell, seed, seconds):
         try:
             watch.last = watch.client.call("GET", "/api/v1/upgrade")
             watch.state = watch.last["state"]
+            now = state_of(watch.last, step)
+            if killed is None and now in REACHED[phase]:
+                killed = kill(stage, watch, victim, rng) or None  # Nobody there yet: look again.
+                print(f"{cell}: step is {now}, upgrade {watch.state}: killed {killed}")
         except (OSError, ApiError, http.client.HTTPException) as error:
             print(f"asking: {type(error).__name__}: {error}")
             time.sleep(0.02)
-            continue
-        if killed is None and state_of(watch.last, step) in REACHED[phase]:
-            now = state_of(watch.last, step)
-            killed = kill(stage, victim, rng)
-            print(f"{cell}: step is {now}, upgrade {watch.state}: killed {killed}")
             continue
         if watch.state in upgrade.ENDED:
             break
