@@ -243,7 +243,11 @@ void SessionEnd::on_resume(const wire::Resume& resume, Instant now) {
     slot->held = false;
     progress(*slot, now);
   }
-  if (resume.channel == 0) release_held();
+  if (resume.channel != 0) return;
+  release_held();
+  // The other end waits for ours, whether or not the node told us of the loss.
+  const bool said = resume_said_at_ && now - *resume_said_at_ < kResumeMax;
+  if (!said && connected()) say_resume(now);
 }
 
 void SessionEnd::release_held() {
