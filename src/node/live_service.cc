@@ -76,8 +76,9 @@ void LiveNode::request_end(const SessionId& session, std::string reason) {
 
 net::Task<> LiveNode::end_now(SessionId session, std::string reason) {
   site::Sessions sessions(*context_);
-  Result<site::EndedSession> ended =
-      co_await sessions.end({session, reason, 0, 0}, {random_id<RequestId>(), std::nullopt});
+  site::SessionEnd asked{session, reason, 0, 0};
+  site::WriteOptions options{random_id<RequestId>(), std::nullopt};
+  Result<site::EndedSession> ended = co_await sessions.end(std::move(asked), std::move(options));
   ending_.erase(session);
   if (ended) {
     relay_->end_session(session, ended->signed_tombstone);

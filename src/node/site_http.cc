@@ -37,7 +37,8 @@ void SiteProcess::take_http(std::unique_ptr<net::Transport> connection) {
 
 net::Task<> SiteProcess::serve_connection(std::shared_ptr<std::unique_ptr<net::Transport>> from) {
   const std::shared_ptr<http::Drain> drain = drain_.load();  // Lives as long as the connection.
-  co_await http::serve_http(std::move(*from), {}, *api_, {}, *drain);
+  const http::Limits limits;
+  co_await http::serve_http(std::move(*from), std::string(), *api_, limits, *drain);
 }
 
 Result<void> SiteProcess::ready() {

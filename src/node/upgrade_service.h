@@ -96,6 +96,7 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   Parts parts_;
   std::unique_ptr<upgrade::UpgradeRunner> runner_;
   std::unique_ptr<net::TaskScope> runner_tasks_;
+  net::Wakeup writes_again_;
   std::uint64_t next_status_ = 1;
   std::uint64_t moved_ = 0;
   std::uint64_t total_ = 0;
