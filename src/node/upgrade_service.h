@@ -10,6 +10,7 @@
 #include <string>
 
 #include "api/services.h"
+#include "net/async.h"
 #include "node/base_link.h"
 #include "node/data_paths.h"
 #include "node/site_view.h"
