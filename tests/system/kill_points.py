@@ -17,7 +17,9 @@ NEW_EFFECTS = ("good", "raise_level")
 BASE_ACTIONS = (("persist", 11), ("reply", 1), ("stage", 1), ("start_process", 1), ("welcome", 1), ("link", 1),
                 ("role", 1), ("release_writer", 1), ("activate", 1), ("retire", 1))
 # Processes beside the one that serves: the candidate up to the switch, then the one that can take over again.
-HAS_OTHER = ("candidate", "probe", "switch", "soak", "pin")
+# From soak:after on it is told to leave, so it may be gone before it can be killed.
+OTHER = ("candidate:before", "candidate:after", "probe:before", "probe:after", "switch:before", "switch:after",
+         "soak:before")
 
 
 def times(name, count):
@@ -29,7 +31,7 @@ def cells():
     found += [f"new@plan.{effect}.{phase}" for effect in NEW_EFFECTS for phase in PHASES]
     found += ["old@site.before_released", "new@site.before_ready", "new@site.before_activate"]
     found += [f"site@soak:{phase}" for phase in PHASES]
-    found += [f"other@{step}:{phase}" for step in HAS_OTHER for phase in PHASES]
+    found += [f"other@{point}" for point in OTHER]
     for action, count in BASE_ACTIONS:
         for phase in PHASES:
             found += [f"base@{point}" for point in times(f"base.{phase}_{action}", count)]
