@@ -176,7 +176,7 @@ def lint_layers(paths, texts, found):
         if not name:
             continue
         _, layer, deps, core_deps = graph[name]
-        test = path.endswith("_test.cc")
+        test = path.endswith("_test.cc") or path.endswith(("_test_world.h", "_test_world.cc"))
         for number, line in enumerate(texts[path].split("\n"), 1):
             match = re.match(r'#include "([^"]+)"', line)
             if not match:

@@ -284,7 +284,10 @@ void HostSession::end_when_done() {
 }
 
 void HostSession::on_ended(const std::string& code, const std::string& message) {
-  log_info("session.ended", {{"code", code}, {"why", printable(message)}});
+  log_info("session.ended", {{"code", code},
+                             {"why", printable(message)},
+                             {"legs", std::to_string(driver_.session().generation_used())},
+                             {"resumes", std::to_string(driver_.session().resumes())}});
   for (auto& [number, channel] : channels_)
     if (channel->pipe) channel->pipe->close();
   ended_(code);

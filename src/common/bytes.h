@@ -17,7 +17,9 @@ using Bytes = std::span<const std::uint8_t>;
 [[nodiscard]] inline std::string_view as_text(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-[[nodiscard]] inline std::string to_string(Bytes bytes) { return std::string(as_text(bytes)); }
+[[nodiscard]] inline std::string to_string(Bytes bytes) {
+  return std::string(as_text(bytes));
+}
 
 [[nodiscard]] std::string to_hex(Bytes bytes);
 [[nodiscard]] Result<std::string> from_hex(std::string_view text);  // Lower or upper case.

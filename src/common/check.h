@@ -1,5 +1,5 @@
-// Assertions that stay on in releases. For bugs only: what a peer, a file or a person can cause is a
-// Result. A failed check prints where and why, and ends the process (restart is cheap).
+// Assertions that stay on in releases. For bugs only: what a peer, a file or a person can cause is
+// a Result. A failed check prints where and why, and ends the process (restart is cheap).
 #pragma once
 #include <source_location>
 

@@ -61,7 +61,9 @@ TEST(Ids, RoundTripAndRefuseWrongLength) {
   EXPECT_FALSE(SessionId::from_hex("abcd"));
 }
 
-TEST(Time, IsoForm) { EXPECT_EQ(to_iso8601({0}), "1970-01-01T00:00:00.000Z"); }
+TEST(Time, IsoForm) {
+  EXPECT_EQ(to_iso8601({0}), "1970-01-01T00:00:00.000Z");
+}
 
 }  // namespace
 }  // namespace everspan

@@ -16,7 +16,9 @@ Sha256 sha256(Bytes data) {
   return out;
 }
 
-std::string sha256_hex(std::string_view data) { return to_hex(sha256(data)); }
+std::string sha256_hex(std::string_view data) {
+  return to_hex(sha256(data));
+}
 
 struct Sha256Stream::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
@@ -69,8 +71,8 @@ SigningKey SigningKey::generate() {
 Result<SigningKey> SigningKey::from_seed(std::string_view seed32) {
   if (seed32.size() != 32) return fail("bad_key", "An Ed25519 seed is 32 bytes");
   SigningKey out;
-  out.state_->key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr,
-                                                 as_bytes(seed32).data(), seed32.size());
+  out.state_->key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, as_bytes(seed32).data(),
+                                                 seed32.size());
   if (out.state_->key == nullptr) return fail("bad_key", "OpenSSL refused the Ed25519 seed");
   return out;
 }
@@ -95,9 +97,9 @@ std::string SigningKey::sign(std::string_view message) const {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   std::array<std::uint8_t, 64> signature{};
   std::size_t size = signature.size();
-  const bool ok =
-      EVP_DigestSignInit(context, nullptr, nullptr, nullptr, state_->key) == 1 &&
-      EVP_DigestSign(context, signature.data(), &size, as_bytes(message).data(), message.size()) == 1;
+  const bool ok = EVP_DigestSignInit(context, nullptr, nullptr, nullptr, state_->key) == 1 &&
+                  EVP_DigestSign(context, signature.data(), &size, as_bytes(message).data(),
+                                 message.size()) == 1;
   EVP_MD_CTX_free(context);
   check(ok, "Ed25519 signs");
   return to_string(Bytes(signature.data(), size));

@@ -16,7 +16,9 @@ namespace everspan {
 using Sha256 = std::array<std::uint8_t, 32>;
 
 [[nodiscard]] Sha256 sha256(Bytes data);
-[[nodiscard]] inline Sha256 sha256(std::string_view data) { return sha256(as_bytes(data)); }
+[[nodiscard]] inline Sha256 sha256(std::string_view data) {
+  return sha256(as_bytes(data));
+}
 [[nodiscard]] std::string sha256_hex(std::string_view data);
 
 // SHA-256 over pieces. Copyable: a copy goes on from the same point (rolling hashes).
@@ -45,9 +47,9 @@ class SigningKey {
   SigningKey& operator=(SigningKey&&) noexcept;
   ~SigningKey();
 
-  [[nodiscard]] std::string public_key() const;             // 32 bytes.
-  [[nodiscard]] std::string seed() const;                   // 32 bytes, secret.
-  [[nodiscard]] std::string sign(std::string_view) const;   // 64 bytes.
+  [[nodiscard]] std::string public_key() const;            // 32 bytes.
+  [[nodiscard]] std::string seed() const;                  // 32 bytes, secret.
+  [[nodiscard]] std::string sign(std::string_view) const;  // 64 bytes.
 
  private:
   SigningKey();

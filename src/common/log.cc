@@ -26,7 +26,8 @@ void write(spdlog::level::level_enum level, std::string_view event, LogFields fi
   if (!logger().should_log(level)) return;
   std::string line = program() + " " + std::string(event);
   for (const LogField& field : fields) {
-    const bool plain = field.value.find_first_of(" \"=") == std::string::npos && !field.value.empty();
+    const bool plain =
+        field.value.find_first_of(" \"=") == std::string::npos && !field.value.empty();
     line += " " + std::string(field.key) + "=";
     line += plain ? printable(field.value, 1000) : "\"" + printable(field.value, 1000) + "\"";
   }
@@ -40,11 +41,21 @@ void set_log_level(LogLevel least) {
                                                           spdlog::level::warn, spdlog::level::err};
   logger().set_level(kLevels[static_cast<int>(least)]);
 }
-void set_log_program(std::string name) { program() = std::move(name); }
+void set_log_program(std::string name) {
+  program() = std::move(name);
+}
 
-void log_debug(std::string_view event, LogFields f) { write(spdlog::level::debug, event, f); }
-void log_info(std::string_view event, LogFields f) { write(spdlog::level::info, event, f); }
-void log_warning(std::string_view event, LogFields f) { write(spdlog::level::warn, event, f); }
-void log_error(std::string_view event, LogFields f) { write(spdlog::level::err, event, f); }
+void log_debug(std::string_view event, LogFields f) {
+  write(spdlog::level::debug, event, f);
+}
+void log_info(std::string_view event, LogFields f) {
+  write(spdlog::level::info, event, f);
+}
+void log_warning(std::string_view event, LogFields f) {
+  write(spdlog::level::warn, event, f);
+}
+void log_error(std::string_view event, LogFields f) {
+  write(spdlog::level::err, event, f);
+}
 
 }  // namespace everspan

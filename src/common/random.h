@@ -17,7 +17,9 @@ class SeededRandom {
   }
   // In [0, bound); bound > 0. The bias of the modulo is below 2^-32 for every bound used here.
   std::uint64_t below(std::uint64_t bound) { return next() % bound; }
-  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
+  std::uint64_t between(std::uint64_t low, std::uint64_t high) {
+    return low + below(high - low + 1);
+  }
   bool one_in(std::uint64_t n) { return below(n) == 0; }
 
  private:

@@ -1,4 +1,5 @@
-// Points in time and lengths of it. Cores get these as arguments; only net/ and programs read clocks.
+// Points in time and lengths of it. Cores get these as arguments; only net/ and programs read
+// clocks.
 //
 // Instant: monotonic, counted from the machine's start (CLOCK_BOOTTIME, so suspend counts): for
 // timers, leases, deadlines inside one machine. WallTime: milliseconds since 1970 UTC: for people,

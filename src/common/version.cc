@@ -43,6 +43,8 @@ std::strong_ordering Version::operator<=>(const Version& other) const {
   return word <=> other.word;
 }
 
-std::string_view program_version() { return EVERSPAN_VERSION; }
+std::string_view program_version() {
+  return EVERSPAN_VERSION;
+}
 
 }  // namespace everspan

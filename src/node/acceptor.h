@@ -3,8 +3,8 @@
 //
 // Budgets before authentication (CONTRACT): handshakes end within 5 s; 2,000 at once, 256 from one
 // address (loopback exempt); the rest waits in the kernel's backlog. stop() ends accepting only: a
-// listener is shared with the process that takes over, and connections that wait in its backlog are that
-// process's.
+// listener is shared with the process that takes over, and connections that wait in its backlog are
+// that process's.
 #pragma once
 #include <atomic>
 #include <map>
@@ -55,7 +55,7 @@ class Acceptor {
   std::shared_ptr<const net::TlsContext> context_;
   std::unique_ptr<net::TaskScope> loops_;
   std::vector<std::unique_ptr<net::TaskScope>> handshakes_;  // One a thread, used there only.
-  std::map<std::string, std::size_t> per_address_;           // Control executor only, as is `total_`.
+  std::map<std::string, std::size_t> per_address_;  // Control executor only, as is `total_`.
   std::size_t total_ = 0;
   unsigned next_thread_ = 0;
   bool accepting_ = false;

@@ -13,8 +13,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kRedialEvery = 50ms;    // Base restarts in well under a second.
-constexpr auto kSendWithin = 5s;       // A live base reads at once; a stopped one may take a while.
+constexpr auto kRedialEvery = 50ms;  // Base restarts in well under a second.
+constexpr auto kSendWithin = 5s;     // A live base reads at once; a stopped one may take a while.
 constexpr std::size_t kOutboxMax = 4096;
 constexpr std::uint32_t kProtocol = 1;
 

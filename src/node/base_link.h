@@ -1,8 +1,8 @@
 // The site's end of its socket to base (src/proto/base.proto): requests with their outcome, events
 // from base, heartbeats, and coming back to a base that was restarted.
 //
-// A request is sent again after base restarted, under the same key: base answers a repeated key from
-// its table, so nothing happens twice. Runs on one executor; all calls there.
+// A request is sent again after base restarted, under the same key: base answers a repeated key
+// from its table, so nothing happens twice. Runs on one executor; all calls there.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -41,7 +41,8 @@ class BaseLink {
     virtual void on_activate(Generation generation) = 0;
     virtual void on_release_writer(Generation generation) = 0;
     // The other process of a hand-over: `role` is what that one is.
-    virtual void on_peer(int role, std::string release, int pid, net::Fd handover, net::Fd bridge) = 0;
+    virtual void on_peer(int role, std::string release, int pid, net::Fd handover,
+                         net::Fd bridge) = 0;
     virtual void on_peer_gone(int pid, std::string how) = 0;
     virtual void on_role_changed(int role, std::string why) = 0;
     virtual void on_retire(std::string why) = 0;
@@ -50,7 +51,8 @@ class BaseLink {
   BaseLink(net::Executor executor, net::MessageSocket socket, Events& events);
   ~BaseLink();
 
-  // Sends SiteHello and waits for base's Welcome; the listeners that came with it are in listeners().
+  // Sends SiteHello and waits for base's Welcome; the listeners that came with it are in
+  // listeners().
   [[nodiscard]] net::Task<Result<void>> greet(Instant deadline);
   [[nodiscard]] const pb::Welcome& welcome() const { return *welcome_; }
   void forget_init();  // Wipes the administrator's first password out of the Welcome.

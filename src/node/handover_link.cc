@@ -173,8 +173,7 @@ net::Task<Result<std::unique_ptr<pb::WriteOutcome>>> HandoverLink::forward_write
   message->mutable_write()->set_id(id);
   message->mutable_write()->set_transaction(std::move(transaction));
   std::unique_ptr<pb::HandoverMessage> reply = co_await call(std::move(message), id, deadline);
-  if (reply != nullptr)
-    co_return std::unique_ptr<pb::WriteOutcome>(reply->release_write_outcome());
+  if (reply != nullptr) co_return std::unique_ptr<pb::WriteOutcome>(reply->release_write_outcome());
   if (closed_) co_return fail("peer_gone", "The process that took over ended before it answered");
   co_return fail("unavailable", "The hand-over took too long", "The write may still be done",
                  "Try again with the same Idempotency-Key: it runs once");

@@ -47,8 +47,8 @@ class HandoverLink {
   void say_moved(std::uint32_t moved, std::uint32_t total, bool done);
   void answer_write(const pb::WriteOutcome& outcome);
 
-  // Code "peer_gone" when the other process ended before it answered: the outcome is unknown and the
-  // same request id may be run again.
+  // Code "peer_gone" when the other process ended before it answered: the outcome is unknown and
+  // the same request id may be run again.
   [[nodiscard]] net::Task<Result<std::unique_ptr<pb::WriteOutcome>>> forward_write(
       std::string transaction, Instant deadline);
   [[nodiscard]] net::Task<bool> push_open(EndpointId endpoint, std::string signed_grant,

@@ -49,7 +49,9 @@ void LiveNode::set_site(site::Context* context, const SigningKey* grant_key,
   probe_key_ = std::move(probe_key);
 }
 
-SiteId LiveNode::site_id() const { return parts_.view.site().id; }
+SiteId LiveNode::site_id() const {
+  return parts_.view.site().id;
+}
 
 std::optional<std::string> LiveNode::grant_key(std::string_view key_id) const {
   return parts_.view.grant_key(key_id);
@@ -74,8 +76,9 @@ void LiveNode::request_end(const SessionId& session, std::string reason) {
 
 net::Task<> LiveNode::end_now(SessionId session, std::string reason) {
   site::Sessions sessions(*context_);
-  Result<site::EndedSession> ended =
-      co_await sessions.end({session, reason, 0, 0}, {random_id<RequestId>(), std::nullopt});
+  site::SessionEnd asked{session, reason, 0, 0};
+  site::WriteOptions options{random_id<RequestId>(), std::nullopt};
+  Result<site::EndedSession> ended = co_await sessions.end(std::move(asked), std::move(options));
   ending_.erase(session);
   if (ended) {
     relay_->end_session(session, ended->signed_tombstone);
@@ -88,8 +91,7 @@ net::Task<> LiveNode::end_now(SessionId session, std::string reason) {
     co_return;
   }
   // Not ended: the end asks again on its next leg or heartbeat.
-  log_warning("session.end_failed",
-              {{"session", session.hex()}, {"why", ended.error().text()}});
+  log_warning("session.end_failed", {{"session", session.hex()}, {"why", ended.error().text()}});
 }
 
 relay::OrdersInfo LiveNode::orders() const {
@@ -116,10 +118,10 @@ void LiveNode::journal(const relay::SessionEvent& event) {
   std::string plain;
   for (const char c : printable(event.detail))
     if (c != '"' && c != '\\') plain += c;
-  entry.detail = fmt::format(
-      R"({{"side":"{}","generation":{},"endpoint":"{}","address":"{}","detail":"{}"}})",
-      side_name(event.side), event.generation, event.endpoint.hex(), printable(event.address),
-      plain);
+  entry.detail =
+      fmt::format(R"({{"side":"{}","generation":{},"endpoint":"{}","address":"{}","detail":"{}"}})",
+                  side_name(event.side), event.generation, event.endpoint.hex(),
+                  printable(event.address), plain);
   parts_.journal.append(std::move(entry));
 }
 
@@ -133,7 +135,9 @@ void LiveNode::open_refused(const SessionId& session, const Error& why) {
   request_end(session, "refused by the endpoint: " + why.message.substr(0, 120));
 }
 
-bool LiveNode::agent_online(const EndpointId& endpoint) { return relay_->agent_online(endpoint); }
+bool LiveNode::agent_online(const EndpointId& endpoint) {
+  return relay_->agent_online(endpoint);
+}
 
 Result<void> LiveNode::open_session(const EndpointId& endpoint, const std::string& signed_grant) {
   if (relay_->open_session(endpoint, signed_grant)) return {};
@@ -178,8 +182,8 @@ net::Task<Result<api::LiveSnapshot>> LiveNode::snapshot() {
   api::LiveSnapshot out;
   const relay::RelaySnapshot local = co_await local_snapshot();
   add_local(local, out);
-  const std::unique_ptr<pb::SnapshotReply> other = co_await net::asio::co_spawn(
-      parts_.control, peer_snapshot(), net::asio::use_awaitable);
+  const std::unique_ptr<pb::SnapshotReply> other =
+      co_await net::asio::co_spawn(parts_.control, peer_snapshot(), net::asio::use_awaitable);
   if (other != nullptr) add_peer(*other, out);
   co_return std::move(out);
 }
@@ -229,15 +233,22 @@ void LiveNode::add_peer(const pb::SnapshotReply& from, api::LiveSnapshot& to) co
     const Result<EndpointId> endpoint = EndpointId::from_raw(row.endpoint());
     if (!endpoint) continue;  // From a release that says it otherwise: not shown, not fatal.
     const std::string endpoint_name =
-        *endpoint == probe_endpoint_ ? std::string("(probe)")
-                                     : parts_.view.endpoint_name(*endpoint).value_or(endpoint->hex());
+        *endpoint == probe_endpoint_
+            ? std::string("(probe)")
+            : parts_.view.endpoint_name(*endpoint).value_or(endpoint->hex());
     if (row.session_id().empty())
       to.agents.push_back({*endpoint, row.release(), row.address(), {row.since_ms()}});
     if (row.kind() != "agent-leg") {
-      to.clients.push_back({row.kind(), row.kind() == "agent" ? endpoint_name : row.name(),
-                            row.person(), endpoint_name,
-                            to_hex(as_bytes(row.session_id())), row.address(), row.release(),
-                            parts_.node.hex(), {row.since_ms()}, row.generation()});
+      to.clients.push_back({row.kind(),
+                            row.kind() == "agent" ? endpoint_name : row.name(),
+                            row.person(),
+                            endpoint_name,
+                            to_hex(as_bytes(row.session_id())),
+                            row.address(),
+                            row.release(),
+                            parts_.node.hex(),
+                            {row.since_ms()},
+                            row.generation()});
     }
     const Result<SessionId> session = SessionId::from_raw(row.session_id());
     if (!session) continue;

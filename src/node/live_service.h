@@ -1,6 +1,6 @@
-// What the relay asks of the site (keys, ends, presence) and what the API asks of the relay (clients,
-// opening and ending sessions). The relay's calls come from io threads and never wait; work goes to
-// the control executor.
+// What the relay asks of the site (keys, ends, presence) and what the API asks of the relay
+// (clients, opening and ending sessions). The relay's calls come from io threads and never wait;
+// work goes to the control executor.
 #pragma once
 #include <functional>
 #include <memory>

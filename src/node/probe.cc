@@ -212,7 +212,7 @@ EndpointId probe_endpoint(const SigningKey& key) {
 
 net::Task<Result<ProbeReport>> run_probe(ProbeTarget target, ProbeIdentity identity,
                                          Instant deadline) {
-  Probe probe{std::move(target), identity, deadline, random_id<SessionId>(), {},
+  Probe probe{std::move(target),      identity, deadline, random_id<SessionId>(), {},
               SigningKey::generate(), {}};
   access::GrantClaims claims;
   claims.site = identity.site;

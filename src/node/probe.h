@@ -1,7 +1,7 @@
-// A probe session: both ends of a real session, played by this process, through a relay from end to end:
-// TLS, hello, grant, attach with proof, bytes both ways, durable recording, tombstone. It is how a
-// candidate shows that it can carry sessions before anything is moved to it (pitfall: a health check
-// that passes because nothing happens yet).
+// A probe session: both ends of a real session, played by this process, through a relay from end to
+// end: TLS, hello, grant, attach with proof, bytes both ways, durable recording, tombstone. It is
+// how a candidate shows that it can carry sessions before anything is moved to it (pitfall: a
+// health check that passes because nothing happens yet).
 #pragma once
 #include <string>
 #include <vector>
@@ -16,7 +16,7 @@ namespace everspan::node {
 
 struct ProbeTarget {
   net::Address address;
-  std::string server_name;   // Must be in its certificate.
+  std::string server_name;  // Must be in its certificate.
   std::string ca_pem;
 };
 struct ProbeIdentity {
@@ -31,7 +31,8 @@ struct ProbeReport {
   std::uint64_t bytes = 0;  // Each way.
 };
 
-// The probe endpoint's key follows from a secret of the site, so that every process of the site knows it.
+// The probe endpoint's key follows from a secret of the site, so that every process of the site
+// knows it.
 [[nodiscard]] Result<SigningKey> probe_key(const std::string& request_key);
 [[nodiscard]] EndpointId probe_endpoint(const SigningKey& key);
 

@@ -48,8 +48,8 @@ Result<void> run_self_test(const std::string& log_copy) {
   if (!identity) return fail(identity);
   const Result<site::SiteSecrets> secrets = site::load_secrets(**log);
   if (!secrets) return fail(secrets);
-  const Result<net::TlsContext> tls =
-      net::TlsContext::server({identity->certificate_chain_pem(), secrets->certificate_key_pem, {}});
+  const Result<net::TlsContext> tls = net::TlsContext::server(
+      {identity->certificate_chain_pem(), secrets->certificate_key_pem, {}});
   if (!tls) return fail(tls);
   const Result<std::unique_ptr<site::Catalog>> catalog =
       site::Catalog::open(log_copy + ".read", **log);

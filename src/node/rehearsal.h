@@ -1,5 +1,5 @@
-// What a release checks of itself before anything depends on it: its libraries, and that it can read this
-// very site: the log's chain, its identity, its read model built from a copy.
+// What a release checks of itself before anything depends on it: its libraries, and that it can
+// read this very site: the log's chain, its identity, its read model built from a copy.
 #pragma once
 #include <string>
 

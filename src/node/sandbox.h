@@ -1,5 +1,6 @@
-// Takes from the site process what it never needs: starting programs, tracing others, mounts, modules,
-// new namespaces, keys. A hole in a parser then gives no shell (DESIGN section 2: no privileges).
+// Takes from the site process what it never needs: starting programs, tracing others, mounts,
+// modules, new namespaces, keys. A hole in a parser then gives no shell (DESIGN section 2: no
+// privileges).
 #pragma once
 #include "common/result.h"
 

@@ -1,4 +1,5 @@
-// The site process beside another one of its node: hand-over link, bridge, moving the ends, retiring.
+// The site process beside another one of its node: hand-over link, bridge, moving the ends,
+// retiring.
 #include "common/log.h"
 #include "common/version.h"
 #include "net/socket.h"
@@ -11,10 +12,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kMovedWithin = 20s;   // Then what is left re-dials by its orders.
+constexpr auto kMovedWithin = 20s;  // Then what is left re-dials by its orders.
 constexpr auto kSnapshotEvery = 1s;
 constexpr auto kProbeWithin = 10s;
-constexpr auto kSlowLoop = 2s;       // A loop this late serves nobody.
+constexpr auto kSlowLoop = 2s;  // A loop this late serves nobody.
 
 }  // namespace
 
@@ -46,7 +47,9 @@ void SiteProcess::on_peer(int role, std::string release, int pid, net::Fd handov
   }
 }
 
-net::Task<> SiteProcess::run_handover(HandoverLink& link) { co_await link.run(); }
+net::Task<> SiteProcess::run_handover(HandoverLink& link) {
+  co_await link.run();
+}
 
 void SiteProcess::on_handover_closed() {
   if (live_ != nullptr) live_->set_peer(nullptr);
@@ -210,7 +213,8 @@ net::Task<> SiteProcess::heartbeats() {
 }
 
 net::Task<Result<std::string>> SiteProcess::probe(std::uint16_t port) {
-  if (port == 0) co_return fail("probe_failed", "The candidate has not said where it can be probed");
+  if (port == 0)
+    co_return fail("probe_failed", "The candidate has not said where it can be probed");
   const Result<store::LogMeta> meta = log_->meta();
   if (!meta) co_return fail(meta);
   ProbeTarget target{{"127.0.0.1", port}, identity_->certificate_names.front(), identity_->ca_pem};

@@ -149,8 +149,9 @@ net::Task<Result<void>> SiteProcess::open_site() {
                                                   *upgrade_, *upgrade_, paths_.recordings(),
                                                   api_executor_, [] { return net::now(); }});
 
-  Result<net::TlsContext> tls = net::TlsContext::server(
-      {identity_->certificate_chain_pem(), secrets_->certificate_key_pem, {std::string(wire::kAlpn), "http/1.1"}});
+  Result<net::TlsContext> tls = net::TlsContext::server({identity_->certificate_chain_pem(),
+                                                         secrets_->certificate_key_pem,
+                                                         {std::string(wire::kAlpn), "http/1.1"}});
   if (!tls) co_return fail(tls);
   const auto shared = std::make_shared<const net::TlsContext>(std::move(*tls));
   acceptor_.set_context(shared);
@@ -161,6 +162,7 @@ net::Task<Result<void>> SiteProcess::open_site() {
   if (!probing) co_return fail(probing);
   tasks_.spawn("follow-log", follow_log());
   tasks_.spawn("snapshot", refresh_snapshot());
+  tasks_.spawn("end-abandoned", end_abandoned());
   co_return Result<void>();
 }
 
@@ -172,7 +174,8 @@ Result<void> SiteProcess::write_authority() {
   out << identity_->ca_pem;
   out.close();
   if (!out) return fail_errno("io", "Cannot write " + part, errno);
-  if (rename(part.c_str(), path.c_str()) != 0) return fail_errno("io", "Cannot rename " + part, errno);
+  if (rename(part.c_str(), path.c_str()) != 0)
+    return fail_errno("io", "Cannot rename " + part, errno);
   return {};
 }
 
@@ -236,7 +239,9 @@ net::Task<> SiteProcess::leave() {
   if (upgrade_ != nullptr) co_await upgrade_->stop_runner();
 }
 
-void SiteProcess::start_accepting() { serving_now_ = true; }
+void SiteProcess::start_accepting() {
+  serving_now_ = true;
+}
 
 void SiteProcess::serving(Generation generation) {
   serving_now_ = true;
@@ -273,7 +278,9 @@ void SiteProcess::on_activate(Generation generation) {
   failpoint("site.before_activate");
   writes_.granted(generation);
 }
-void SiteProcess::on_release_writer(Generation generation) { writes_.ask_release(generation); }
+void SiteProcess::on_release_writer(Generation generation) {
+  writes_.ask_release(generation);
+}
 
 void SiteProcess::on_role_changed(int role, std::string why) {
   log_info("site.role", {{"role", std::to_string(role)}, {"why", std::move(why)}});
@@ -291,6 +298,8 @@ void SiteProcess::stop(std::string why) {
   tasks_.spawn("retire", retire(std::move(why)));
 }
 
-void SiteProcess::on_retire(std::string why) { stop(std::move(why)); }
+void SiteProcess::on_retire(std::string why) {
+  stop(std::move(why));
+}
 
 }  // namespace everspan::node

@@ -2,9 +2,9 @@
 // retires (docs/decisions/2026-11-23-base-and-site.md).
 //
 //   start:  greet base -> open the store -> (a site exists: open it) -> Ready
-//   serve:  Activate -> generation raised in the log -> (new site: first transaction) -> accept -> Activated
-//   leave:  ReleaseWriter -> stop accepting, finish writes -> Released -> forward writes -> migrate the ends
-//   end:    Retire -> wait for the ends to have moved -> exit 0
+//   serve:  Activate -> generation raised in the log -> (new site: first transaction) -> accept ->
+//   Activated leave:  ReleaseWriter -> stop accepting, finish writes -> Released -> forward writes
+//   -> migrate the ends end:    Retire -> wait for the ends to have moved -> exit 0
 //
 // All of it on the control executor, but what a member says otherwise.
 #pragma once
@@ -19,6 +19,7 @@
 #include "net/io_threads.h"
 #include "node/acceptor.h"
 #include "node/base_link.h"
+#include "node/core/absence.h"
 #include "node/data_paths.h"
 #include "node/handover_link.h"
 #include "node/live_service.h"
@@ -94,6 +95,7 @@ class SiteProcess : public BaseLink::Events,
   [[nodiscard]] net::Task<> retire(std::string why);
   [[nodiscard]] net::Task<> follow_log();
   [[nodiscard]] net::Task<> heartbeats();
+  [[nodiscard]] net::Task<> end_abandoned();
   [[nodiscard]] net::Task<> run_handover(HandoverLink& link);
   [[nodiscard]] net::Task<> serve_connection(std::shared_ptr<std::unique_ptr<net::Transport>> from);
   [[nodiscard]] net::Task<> refresh_snapshot();
@@ -139,13 +141,14 @@ class SiteProcess : public BaseLink::Events,
   Handover handover_;
   std::vector<Handover> old_handovers_;  // Of processes before; until nothing runs on them.
   std::uint16_t peer_probe_port_ = 0;
-  relay::RelaySnapshot last_snapshot_;  // For the other process; at most a second old.
+  relay::RelaySnapshot last_snapshot_;               // For the other process; at most a second old.
   std::atomic<std::shared_ptr<http::Drain>> drain_;  // Of connections from now on.
   net::TaskScope tasks_;
   net::TaskScope http_tasks_;  // API executor.
   net::Wakeup stopped_;
   net::Wakeup ends_moved_;
   std::size_t ends_left_ = 0;  // Legs and standing links that still have to move away from here.
+  Absence absence_;
   std::string stop_why_;
   bool stop_in_order_ = false;
   bool retiring_ = false;

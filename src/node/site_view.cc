@@ -53,8 +53,7 @@ Result<std::vector<EndedSession>> SiteView::follow(store::LogReader& log) {
           erase(operation.kind, operation.key);
           continue;
         }
-        const Result<void> done =
-            put(operation.kind, operation.key, operation.bytes, &newly_ended);
+        const Result<void> done = put(operation.kind, operation.key, operation.bytes, &newly_ended);
         if (!done) return fail(done);
       }
       applied_ = entry.revision;
@@ -75,7 +74,10 @@ Result<void> SiteView::put(std::string_view kind, std::string_view key, std::str
     if (!site.ParseFromString(text)) return bad();
     const Result<SiteId> id = SiteId::from_raw(site.site_id());
     if (!id) return fail(id);
-    site_ = {*id, site.name(), site.ca_pem(), site.certificate_pem(),
+    site_ = {*id,
+             site.name(),
+             site.ca_pem(),
+             site.certificate_pem(),
              {site.certificate_names().begin(), site.certificate_names().end()},
              site.grant_public_key()};
     grant_key_id_ = access::grant_key_id(site_.grant_public_key);
@@ -101,8 +103,8 @@ Result<void> SiteView::put(std::string_view kind, std::string_view key, std::str
     if (!id) return fail(id);
     if (!session.has_tombstone()) return {};
     const pb::SignedTombstoneRecord& end = session.tombstone();
-    const bool fresh = ended_.try_emplace(*id, EndedFacts{end.signed_tombstone(), end.ended_at_ms()})
-                           .second;
+    const bool fresh =
+        ended_.try_emplace(*id, EndedFacts{end.signed_tombstone(), end.ended_at_ms()}).second;
     if (fresh && newly_ended != nullptr) newly_ended->push_back({*id, end.signed_tombstone()});
   }
   return {};
@@ -116,8 +118,7 @@ void SiteView::erase(std::string_view kind, std::string_view key) {
 }
 
 void SiteView::forget_old(WallTime now) {
-  const std::int64_t before =
-      now.unix_ms - std::chrono::milliseconds(kForgetEndedAfter).count();
+  const std::int64_t before = now.unix_ms - std::chrono::milliseconds(kForgetEndedAfter).count();
   const std::unique_lock lock(mutex_);
   std::erase_if(ended_, [before](const auto& item) { return item.second.ended_at_ms < before; });
 }

@@ -1,8 +1,9 @@
 // What the relay's threads must know of the settings without waiting: keys of endpoints, the site's
 // grant key, sessions that have ended. Fed from the log's committed entries; read from any thread.
 //
-// Ended sessions are remembered for as long as an end could come back with their grant: until the grant's
-// last first-attach time and the session's time to live have both passed (kForgetAfter covers both).
+// Ended sessions are remembered for as long as an end could come back with their grant: until the
+// grant's last first-attach time and the session's time to live have both passed (kForgetAfter
+// covers both).
 #pragma once
 #include <map>
 #include <memory>

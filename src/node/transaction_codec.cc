@@ -37,8 +37,7 @@ Result<store::Transaction> decode_transaction(const std::string& bytes) {
   out.request_id = *id;
   out.flags = message.flags();
   out.feature_level = message.feature_level();
-  if (message.writes_size() < 1 ||
-      message.writes_size() > static_cast<int>(store::kOperationsMax))
+  if (message.writes_size() < 1 || message.writes_size() > static_cast<int>(store::kOperationsMax))
     return bad();
   for (const pb::ForwardedTransaction::Write& write : message.writes()) {
     store::Write in;

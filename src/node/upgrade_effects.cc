@@ -19,7 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kStageWithin = 120s;      // Unpacking and hashing a large package on a slow disk.
+constexpr auto kStageWithin = 120s;  // Unpacking and hashing a large package on a slow disk.
 constexpr auto kStartWithin = 60s;
 constexpr auto kSwitchWithin = 60s;
 constexpr auto kSelfTestWithin = 120s;
@@ -32,7 +32,7 @@ std::unique_ptr<pb::BaseRequest> base_request(const upgrade::EffectCall& call) {
 }
 
 Result<void> need_disk(const std::string& folder, std::uint64_t bytes) {
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (statvfs(folder.c_str(), &disk) != 0) return fail_errno("io", "statvfs " + folder, errno);
   const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
   if (free >= bytes) return {};
@@ -63,15 +63,15 @@ Result<void> begin_trust(const Metadata& metadata) {
   return update::UpdateClient::init(metadata.dir, metadata.root);
 }
 
-Result<std::vector<update::AvailableRelease>> read_releases(const Metadata& metadata, bool refresh) {
+Result<std::vector<update::AvailableRelease>> read_releases(const Metadata& metadata,
+                                                            bool refresh) {
   const std::lock_guard lock(*metadata.mutex);
   const Result<void> trusted = begin_trust(metadata);
   if (!trusted) return fail(trusted);
   update::UpdateClient client(metadata.dir);
   if (refresh) {
     update::HttpFetcher fetcher({.ca_pem = metadata.source.ca_pem});
-    const Result<void> fresh =
-        client.refresh(fetcher, metadata.source.url, net::wall_now());
+    const Result<void> fresh = client.refresh(fetcher, metadata.source.url, net::wall_now());
     if (!fresh) return fail(fresh);
   } else {
     const Result<void> loaded = client.load(net::wall_now());
@@ -93,7 +93,6 @@ Result<std::string> download(const Metadata& metadata, const std::string& target
   return client.download(fetcher, metadata.source.url + "/targets", target, out_dir);
 }
 
-
 }  // namespace
 
 net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> NodeUpgrade::releases(
@@ -112,7 +111,8 @@ net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> NodeUpgrade::re
   std::vector<upgrade::SiteSnapshot::Candidate> out;
   for (update::AvailableRelease& release : *found) {
     if (release.manifest.kind != "site") continue;
-    out.push_back({release.target_name, release.digest, release.bytes, std::move(release.manifest)});
+    out.push_back(
+        {release.target_name, release.digest, release.bytes, std::move(release.manifest)});
   }
   co_return out;
 }
@@ -194,8 +194,8 @@ net::Task<Result<void>> NodeUpgrade::perform(upgrade::Action action, upgrade::Ef
       if (!probed) {
         done = fail(probed);
       } else if (*probed != call.to.version) {
-        done = fail("probe_failed", "The candidate says that it is " + *probed + ", not " +
-                                        call.to.version);
+        done = fail("probe_failed",
+                    "The candidate says that it is " + *probed + ", not " + call.to.version);
       }
       break;
     }
@@ -241,14 +241,14 @@ net::Task<Result<void>> NodeUpgrade::resolve(upgrade::EffectCall call) {
   if (!known) co_return fail(known);
   for (const upgrade::SiteSnapshot::Candidate& release : *known)
     if (release.digest == call.to.digest) co_return Result<void>();
-  co_return fail("release_gone", "The update server does not offer release " + call.to.version +
-                                     " any more, or offers another one by that number",
+  co_return fail("release_gone",
+                 "The update server does not offer release " + call.to.version +
+                     " any more, or offers another one by that number",
                  "Nothing was changed", "Plan anew: everspan upgrade plan");
 }
 
 net::Task<Result<void>> NodeUpgrade::fetch(upgrade::EffectCall call) {
-  const Metadata metadata{parts_.paths.metadata(), parts_.trusted_root, parts_.source(),
-                          metadata_};
+  const Metadata metadata{parts_.paths.metadata(), parts_.trusted_root, parts_.source(), metadata_};
   const std::string out_dir = parts_.paths.incoming();
   const std::function<Result<std::string>()> work = [metadata, target = call.to.target_name,
                                                      out_dir] {
@@ -265,8 +265,7 @@ net::Task<Result<void>> NodeUpgrade::fetch(upgrade::EffectCall call) {
   Result<std::unique_ptr<pb::BaseReply>> reply =
       co_await parts_.base.request(std::move(request), net::now() + kStageWithin);
   if (!reply) co_return fail(reply);
-  if (!(*reply)->ok())
-    co_return fail((*reply)->code(), (*reply)->message(), {}, (*reply)->next());
+  if (!(*reply)->ok()) co_return fail((*reply)->code(), (*reply)->message(), {}, (*reply)->next());
   if ((*reply)->digest() != call.to.digest)
     co_return fail("bad_hash", "Base staged another release than the plan names");
   co_return Result<void>();

@@ -27,19 +27,36 @@ Error no_runner() {
 }  // namespace
 
 NodeUpgrade::NodeUpgrade(Parts parts)
-    : parts_(std::move(parts)), metadata_(std::make_shared<std::mutex>()) {}
+    : parts_(std::move(parts)),
+      writes_again_(parts_.control),
+      metadata_(std::make_shared<std::mutex>()) {}
 NodeUpgrade::~NodeUpgrade() = default;
 
 void NodeUpgrade::start_runner() {
-  if (runner_ != nullptr) return;
+  if (runner_ != nullptr) return writes_again_.notify();
   runner_ = std::make_unique<upgrade::UpgradeRunner>(parts_.control, *this);
   runner_tasks_ = std::make_unique<net::TaskScope>(parts_.control);
   runner_tasks_->spawn("upgrade-runner", run_runner());
 }
 
+// A restarted base grants its writer anew: for a moment this process does not write, and the runner
+// ends if it saves just then. Whoever writes drives the plan, so it begins again, with what is
+// stored.
 net::Task<> NodeUpgrade::run_runner() {
-  const Result<void> ended = co_await runner_->run();
-  if (!ended) log_info("upgrade.runner_ended", {{"why", ended.error().text()}});
+  for (;;) {
+    const Result<void> ended = co_await runner_->run();
+    if (ended) co_return;
+    log_info("upgrade.runner_ended", {{"why", ended.error().text()}});
+    const std::string& code = ended.error().code;
+    if (code != "not_writer" && code != "superseded" && code != "released") co_return;
+    while (!parts_.writes.serving()) {
+      const bool notified = co_await writes_again_.wait_until(Instant::max());
+      if (!notified) co_return;  // stop_runner()
+    }
+    const bool stopped = co_await net::is_cancelled();
+    if (stopped) co_return;
+    runner_ = std::make_unique<upgrade::UpgradeRunner>(parts_.control, *this);
+  }
 }
 
 net::Task<> NodeUpgrade::stop_runner() {
@@ -123,7 +140,9 @@ net::Task<Result<upgrade::Observation>> NodeUpgrade::observe() {
   co_return seen;
 }
 
-net::Task<Result<upgrade::Health>> NodeUpgrade::sample_health() { co_return parts_.health(); }
+net::Task<Result<upgrade::Health>> NodeUpgrade::sample_health() {
+  co_return parts_.health();
+}
 
 void NodeUpgrade::step_changed(const upgrade::Plan& plan, const upgrade::Step& step) {
   store::JournalEntry entry;

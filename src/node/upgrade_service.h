@@ -1,6 +1,7 @@
-// Upgrades of this node: performs what a plan says (over base, the depot, the log and a probe session),
-// runs it while this process is the writer, and answers the API's questions about releases and plans.
-// On the control executor; the API's calls come from its own and are brought here.
+// Upgrades of this node: performs what a plan says (over base, the depot, the log and a probe
+// session), runs it while this process is the writer, and answers the API's questions about
+// releases and plans. On the control executor; the API's calls come from its own and are brought
+// here.
 #pragma once
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <string>
 
 #include "api/services.h"
+#include "net/async.h"
 #include "node/base_link.h"
 #include "node/data_paths.h"
 #include "node/site_view.h"
@@ -95,6 +97,7 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   Parts parts_;
   std::unique_ptr<upgrade::UpgradeRunner> runner_;
   std::unique_ptr<net::TaskScope> runner_tasks_;
+  net::Wakeup writes_again_;
   std::uint64_t next_status_ = 1;
   std::uint64_t moved_ = 0;
   std::uint64_t total_ = 0;

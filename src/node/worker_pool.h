@@ -1,4 +1,5 @@
-// A few threads for work that blocks (downloads, back-ups, directory walks): never on an event loop.
+// A few threads for work that blocks (downloads, back-ups, directory walks): never on an event
+// loop.
 #pragma once
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
@@ -17,8 +18,8 @@ class WorkerPool {
   template <class T>
   [[nodiscard]] net::Task<T> run(std::function<T()> work) {
     // optional: an awaited value must be default-constructible on its way between executors.
-    std::optional<T> out = co_await net::asio::co_spawn(pool_.get_executor(), call<T>(std::move(work)),
-                                                        net::asio::use_awaitable);
+    std::optional<T> out = co_await net::asio::co_spawn(
+        pool_.get_executor(), call<T>(std::move(work)), net::asio::use_awaitable);
     co_return std::move(*out);
   }
 

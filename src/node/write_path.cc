@@ -10,7 +10,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A hand-over takes milliseconds; a client that waits longer than this hears "unavailable" and asks again.
+// A hand-over takes milliseconds; a client that waits longer than this hears "unavailable" and asks
+// again.
 constexpr auto kAnswerWithin = 10s;
 constexpr std::size_t kWaitingMax = 10'000;
 
@@ -20,8 +21,7 @@ Error unavailable() {
 }
 Error unknown_outcome() {
   return {"unavailable", "The process that ran the write ended before it answered",
-          "The write may have been done",
-          "Try again with the same Idempotency-Key: it runs once"};
+          "The write may have been done", "Try again with the same Idempotency-Key: it runs once"};
 }
 
 }  // namespace
@@ -39,9 +39,12 @@ WritePath::WritePath(net::Executor control, WorkerPool& pool, Host& host)
 
 WritePath::~WritePath() = default;
 
-bool WritePath::serving() const { return core_.state() == Core::State::serving; }
+bool WritePath::serving() const {
+  return core_.state() == Core::State::serving;
+}
 
-// Events that a Host raises while actions run wait for their turn: the core's actions keep their order.
+// Events that a Host raises while actions run wait for their turn: the core's actions keep their
+// order.
 void WritePath::feed(const Core::Event& event) {
   later_.push_back(event);
   if (feeding_) return;
@@ -67,7 +70,8 @@ net::Task<Result<store::Outcome>> WritePath::submit_here(store::Transaction tran
   if (const auto found = pending_.find(id); found != pending_.end()) {
     pending = found->second;  // A retry while the first is under way: both get its outcome.
   } else {
-    if (pending_.size() >= kWaitingMax) co_return Result<store::Outcome>(std::unexpected(unavailable()));
+    if (pending_.size() >= kWaitingMax)
+      co_return Result<store::Outcome>(std::unexpected(unavailable()));
     pending = std::make_shared<Pending>();
     pending->transaction = std::move(transaction);
     pending_[id] = pending;
@@ -83,8 +87,12 @@ net::Task<Result<store::Outcome>> WritePath::submit_here(store::Transaction tran
   co_return *pending->result;
 }
 
-void WritePath::granted(Generation generation) { feed(Core::Granted{generation.value, 0}); }
-void WritePath::ask_release(Generation generation) { feed(Core::AskRelease{generation.value}); }
+void WritePath::granted(Generation generation) {
+  feed(Core::Granted{generation.value, 0});
+}
+void WritePath::ask_release(Generation generation) {
+  feed(Core::AskRelease{generation.value});
+}
 void WritePath::peer_connected(HandoverLink& link) {
   peer_ = &link;
   feed(Core::PeerConnected{});
@@ -93,7 +101,9 @@ void WritePath::peer_lost() {
   peer_ = nullptr;
   feed(Core::PeerLost{});
 }
-void WritePath::peer_serves(Generation generation) { feed(Core::PeerServes{generation.value}); }
+void WritePath::peer_serves(Generation generation) {
+  feed(Core::PeerServes{generation.value});
+}
 
 void WritePath::forwarded_write(std::uint64_t id, std::string transaction) {
   Result<store::Transaction> decoded = decode_transaction(transaction);
@@ -177,7 +187,8 @@ void WritePath::ran(const std::string& id, Result<store::Outcome> result) {
   if (code == "superseded") feed(Core::Fenced{});
   const bool not_run =
       code == "superseded" || code == "released" || code == "not_writer" || code == "stopped";
-  feed(Core::WriteDone{id, not_run ? failover::WriteOutcome::not_run : failover::WriteOutcome::done});
+  feed(Core::WriteDone{id,
+                       not_run ? failover::WriteOutcome::not_run : failover::WriteOutcome::done});
 }
 
 net::Task<> WritePath::forward(std::string id) {
@@ -195,8 +206,8 @@ net::Task<> WritePath::forward(std::string id) {
   if (outcome.ok()) {
     pending->result = decode_outcome(outcome.outcome());
   } else {
-    pending->result = std::unexpected(
-        Error{outcome.code(), outcome.message(), outcome.kept(), outcome.next()});
+    pending->result =
+        std::unexpected(Error{outcome.code(), outcome.message(), outcome.kept(), outcome.next()});
   }
   feed(Core::PeerAnswered{id, failover::WriteOutcome::done});
 }

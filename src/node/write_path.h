@@ -1,6 +1,6 @@
-// Who runs the site's writes now: this process's log while it holds the generation; a queue during a
-// hand-over; then the other process, with the same request ids, so that each runs once. Deciding is
-// failover/core/handover_core.h; this holds the transactions' bytes and does what it says.
+// Who runs the site's writes now: this process's log while it holds the generation; a queue during
+// a hand-over; then the other process, with the same request ids, so that each runs once. Deciding
+// is failover/core/handover_core.h; this holds the transactions' bytes and does what it says.
 //
 // submit() from any executor; everything else on the control executor.
 #pragma once

@@ -10,7 +10,9 @@ namespace {
 constexpr std::size_t kAckBytes = 4 + 8 + 8;
 constexpr std::size_t kRecordedBytes = 4 + 8;
 
-std::unexpected<Error> bad(const char* what) { return fail("bad_frame", what); }
+std::unexpected<Error> bad(const char* what) {
+  return fail("bad_frame", what);
+}
 
 Result<Frame> parse_body(std::uint8_t type, const std::uint8_t* body, std::size_t size) {
   const auto rest = [&](std::size_t from) {
@@ -135,6 +137,8 @@ struct Appender {
 
 }  // namespace
 
-void append_frame(std::string& out, const Frame& frame) { std::visit(Appender{out}, frame); }
+void append_frame(std::string& out, const Frame& frame) {
+  std::visit(Appender{out}, frame);
+}
 
 }  // namespace everspan::wire

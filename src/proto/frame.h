@@ -24,12 +24,12 @@
 
 namespace everspan::wire {
 
-inline constexpr std::size_t kFrameHeaderBytes = 5;               // size and type
+inline constexpr std::size_t kFrameHeaderBytes = 5;  // size and type
 inline constexpr std::size_t kDataHeaderBytes = 4 + 1 + 8;
-inline constexpr std::size_t kPayloadBytesMax = 64 * 1024;        // one read of a fast stream
-inline constexpr std::size_t kControlBytesMax = 64 * 1024;        // far above any message of ours
+inline constexpr std::size_t kPayloadBytesMax = 64 * 1024;  // one read of a fast stream
+inline constexpr std::size_t kControlBytesMax = 64 * 1024;  // far above any message of ours
 inline constexpr std::size_t kFrameBytesMax = kDataHeaderBytes + kPayloadBytesMax + 1;
-inline constexpr std::size_t kHelloBytesMax = 16 * 1024;          // before authentication (CONTRACT)
+inline constexpr std::size_t kHelloBytesMax = 16 * 1024;  // before authentication (CONTRACT)
 
 inline constexpr std::uint32_t kWireMin = 1;
 inline constexpr std::uint32_t kWireMax = 2;  // 2: Notice.

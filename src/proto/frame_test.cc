@@ -9,10 +9,14 @@ namespace everspan::wire {
 namespace {
 
 TEST(Frame, EveryKindGoesThereAndBack) {
-  const Frame all[] = {Control{"hello"},       Data{7, false, 1234567890123, "payload"},
-                       Data{7, true, 9, ""},   Ack{1, 2, 3},
-                       Resume{4, 5, 6},        Recorded{8, 9},
-                       Barrier{},              Ping{42},
+  const Frame all[] = {Control{"hello"},
+                       Data{7, false, 1234567890123, "payload"},
+                       Data{7, true, 9, ""},
+                       Ack{1, 2, 3},
+                       Resume{4, 5, 6},
+                       Recorded{8, 9},
+                       Barrier{},
+                       Ping{42},
                        Pong{43}};
   for (const Frame& frame : all) {
     std::string bytes;

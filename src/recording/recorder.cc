@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/log.h"
+#include "net/async.h"
 #include "proto/recording.pb.h"
 #include "recording/detail/journal_recovery.h"
 #include "recording/detail/journal_writer.h"
@@ -20,9 +21,7 @@ namespace everspan::recording {
 namespace {
 
 std::int64_t wall_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
+  return net::wall_now().unix_ms;
 }
 
 // Waits after a failed write before the next attempt: a full disk does not empty at once.
@@ -110,7 +109,7 @@ bool Recorder::State::commit(std::vector<WriteJob>& waiting) {
 void Recorder::State::run_writer() {
   const auto interval = std::chrono::milliseconds(options.sync_interval_ms);
   std::vector<WriteJob> waiting;
-  auto next = std::chrono::steady_clock::now();
+  auto next = net::now();
   for (;;) {
     std::vector<Job> taken;
     bool last = false;
@@ -118,7 +117,7 @@ void Recorder::State::run_writer() {
       std::unique_lock lock(mutex);
       if (!writer.has_work()) wake.wait(lock, [&] { return stopping || !jobs.empty(); });
       // Gather more until the next fsync is due; stop at once when the process ends.
-      wake.wait_until(lock, next, [&] { return stopping; });
+      wake.wait_for(lock, next - net::now(), [&] { return stopping; });
       taken.swap(jobs);
       last = stopping;
     }
@@ -134,7 +133,7 @@ void Recorder::State::run_writer() {
       }
     }
     const bool done = commit(waiting);
-    next = std::chrono::steady_clock::now() + (done ? interval : kRetryAfter);
+    next = net::now() + (done ? interval : kRetryAfter);
     if (!last) continue;
     const auto finished = writer.finish(wall_ms());
     if (!finished) log_error("recording.not_finished", {{"error", finished.error().text()}});

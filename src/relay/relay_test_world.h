@@ -24,7 +24,7 @@
 #include "proto/link.pb.h"
 #include "recording/reader.h"
 #include "recording/recorder.h"
-#include "relay/end/session_end.h"
+#include "relay/end/session_end.h"  // lint: allow layer because tests play the real ends
 #include "relay/relay.h"
 
 namespace everspan::relay::testing {
@@ -36,9 +36,9 @@ class Watch {
   template <class Condition>
   [[nodiscard]] bool wait(Condition holds) {
     std::unique_lock lock(mutex_);
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    const Instant until = net::now() + std::chrono::seconds(30);
     while (!holds()) {
-      if (std::chrono::steady_clock::now() > until) return false;
+      if (net::now() > until) return false;
       wake_.wait_for(lock, std::chrono::milliseconds(5));
     }
     return true;

@@ -133,7 +133,8 @@ class BaseProcess : public testing::Test {
     return status;
   }
   static bool wait_for(const std::function<bool()>& holds) {
-    for (const auto end = net::now() + kPatience; net::now() < end; usleep(5000))
+    for (const auto end = net::now() + kPatience; net::now() < end;
+         usleep(5000))  // lint: allow sleep because a condition is polled
       if (holds()) return true;
     return holds();
   }

@@ -12,10 +12,10 @@
 
 #include <array>
 #include <cerrno>
-#include <ctime>
 #include <memory>
 
 #include "common/failpoint.h"
+#include "net/async.h"
 #include "supervisor/detail/files.h"
 #include "supervisor/releases.h"
 #include "supervisor/site_process.h"
@@ -163,9 +163,7 @@ Result<Release> stage_in(const std::string& work, const Layout& layout, const Si
   for (const char* folder : {"/out", "/out/trust"})
     if (auto made = detail::make_folder(work + folder, 0700, owner, user.gid); !made)
       return fail(made);
-  timespec clock{};
-  clock_gettime(CLOCK_REALTIME, &clock);
-  const WallTime now{.unix_ms = static_cast<std::int64_t>(clock.tv_sec) * 1000};
+  const WallTime now = net::wall_now();
   const update::VerifyRequest verify{.trust_dir = work + "/trust",
                                      .metadata_dir = *metadata,
                                      .target_name = request.target_name,

@@ -4,7 +4,6 @@
 
 #include "common/bytes.h"
 #include "common/crypto.h"
-#include "common/failpoint.h"
 #include "supervisor/detail/files.h"
 #include "update/core/json.h"
 
@@ -193,9 +192,7 @@ Result<State> StateFile::load() const {
 }
 
 Result<void> StateFile::save(const State& state) const {
-  failpoint("base.before_persist");
   auto saved = detail::write_file_durably(path_, write_state(state), 0600);
-  failpoint("base.after_persist");
   return saved;
 }
 

@@ -218,7 +218,8 @@ Task<Result<void>> UpgradeRunner::run() {
     if (state->inbox.empty()) {
       const Instant wake = state->plan ? wake_at(*state->plan) : Instant::max();
       const bool notified = co_await state->wakeup.wait_until(wake);
-      if (!notified && state->plan && net::now() >= wake) co_await state->take(TimePassed{});
+      const Event passed = TimePassed{};
+      if (!notified && state->plan && net::now() >= wake) co_await state->take(passed);
       continue;
     }
     State::Incoming incoming = std::move(state->inbox.front());

@@ -1,128 +1,205 @@
 #!/usr/bin/env python3
-"""The kill tables: kill -9 of one process at one step of an upgrade, before or after its effect.
+"""The kill tables: kill -9 of one process at one point of an upgrade under load.
 
-    kill_table.py --list | --cell VICTIM@STEP:PHASE [--seed N]
+    kill_table.py --list | --cell VICTIM@POINT [--seed N] | --count
 
 The upgrade must end, done or gone back, with no session dropped, no byte and no acknowledged write
-lost. `before`: the step's intent is stored; `after`: the step is done. The moment is taken from the
-site's own word, asked 100 times a second; a step that was over before it was seen is killed late,
-and the log says so.
+lost. What a point is: kill_points.py. Base and agents are started again by the test, as systemd
+would; a console by its person (resuming_console.py); a site by base. --count upgrades once, kills
+nobody and says how often each failpoint of base was passed.
 """
 import argparse
 import http.client
 import os
 import random
 import shutil
+import struct
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from kill_points import BASE_ACTIONS, PHASES, REACHED, cells, split  # noqa: E402
 from site_fixture import ROOT, make_stage  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests/tools"))
 import check_evidence  # noqa: E402
 import commands  # noqa: E402
 import upgrade  # noqa: E402
-from devlib import DevError, kill_children  # noqa: E402
+from devlib import DevError, descendants, kill_children  # noqa: E402
 from https import ApiError  # noqa: E402
 from process import Child  # noqa: E402
 
-STEPS = ("resolve", "fetch", "preflight", "backup", "candidate", "probe", "switch", "soak", "pin", "finalise")
-# `site`: the process that is active at that moment; `other`: the one beside it, where there is one.
-VICTIMS = ("site", "other", "base", "agent")
-HAS_OTHER = ("candidate", "probe", "switch", "soak", "pin")
-PHASES = ("before", "after")
-REACHED = {"before": ("intent", "done", "failed", "undone"), "after": ("done", "failed", "undone")}
-SESSIONS, SOAK_S, END_S = 8, 3, 75
+SESSIONS, SOAK_S, END_S = 6, 2, 75
+CONSOLES_KILLED = 3
+# Armed for a pass that never comes, until `strike_at` moves the count: so that what happens before
+# the upgrade, however often, changes nothing.
+NEVER = 1_000_000_000
 # A kill may cut what is connected at that moment; what must not happen is that something is lost.
 ALLOWED = ("connections", "outcome")
 
 
-def cells():
-    return [f"{victim}@{step}:{phase}" for victim in VICTIMS for step in STEPS for phase in PHASES
-            if victim != "other" or step in HAS_OTHER]
+class Failpoints:
+    """Armed failpoints of a node, counted by base and its sites together in one file."""
+
+    def __init__(self, stage, names):
+        self.path, self.names = stage.folder / "a/run/failpoint-hits", names
+        folder = stage.folder / "a/base"
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "failpoints-enabled").touch(mode=0o600)  # Only where it is, and is ours, are there failpoints.
+        stage.env["EVERSPAN_FAILPOINT"] = ",".join(f"{name}:kill:{NEVER}" for name in names)
+
+    def hits(self):
+        return dict(zip(self.names, struct.unpack(f"={len(self.names)}Q", self.path.read_bytes())))
+
+    def strike_at(self, nth):
+        """The first one strikes at its nth pass from now."""
+        with open(self.path, "r+b") as file:
+            file.write(struct.pack("=Q", NEVER - nth))
+
+    def struck(self):
+        return self.hits()[self.names[0]] >= NEVER
 
 
 def state_of(status, step):
     return next((row["state"] for row in status.get("steps", []) if row["kind"] == step), None)
 
 
-def kill(stage, victim, rng):
-    """False when there is no such process now."""
+def consoles(stage):
+    """Pids of the consoles of the load."""
+    found = []
+    for pid in [below for load in stage.loads for below in descendants(load.pid)]:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"/everspan") and b"connect" in words:
+            found.append(pid)
+    return sorted(found)
+
+
+def kill(stage, watch, victim, rng):
+    """How many processes were killed; they were there at that moment."""
     if victim in ("base", "agent"):
-        return stage.kill_one(victim, rng)
-    roles = ("active",) if victim == "site" else ("candidate", "fallback")
-    pids = [slot["pid"] for slot in stage.slots() if slot["role"] in roles]
+        return int(stage.kill_one(victim, rng))
+    if victim == "console":
+        pids = rng.sample(consoles(stage), CONSOLES_KILLED)
+    else:
+        roles = ("active",) if victim == "site" else ("candidate", "fallback")
+        slots = watch.client.call("GET", "/api/v1/status")["slots"]
+        pids = [slot["pid"] for slot in slots if slot["role"] in roles]
+    killed = 0
     for pid in pids:
-        os.kill(pid, 9)
-    return bool(pids)
+        try:
+            os.kill(pid, 9)
+            killed += 1
+        except ProcessLookupError:
+            print(f"{pid} ended by itself meanwhile")
+    return killed
 
 
-def drive(stage, cell, seed):
-    victim, _, where = cell.partition("@")
-    step, _, phase = where.partition(":")
+def follow(stage, watch, cell, seed, seconds):
+    """Until the upgrade has ended; kills on the way where the point is a step. How many were killed."""
+    victim, failpoint, _, step, phase = split(cell)
     rng = random.Random(seed)
-    stage.run(commands.refresh(stage.cli))
-    watch = upgrade.Watch(stage)
-    watch.sample(status=True)
-    stage.mark("apply")
-    cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, SOAK_S), stage.logs / "upgrade.log",
-                env=stage.env)
-    killed, deadline = False, time.monotonic() + END_S
+    killed, deadline = None if failpoint is None else 0, time.monotonic() + seconds
     while time.monotonic() < deadline:
+        if not stage.base.alive():
+            print(f"base ended with {stage.base.process.poll()}; a fresh one starts")
+            stage.start_base()
         try:
             watch.last = watch.client.call("GET", "/api/v1/upgrade")
             watch.state = watch.last["state"]
+            now = state_of(watch.last, step)
+            if killed is None and now in REACHED[phase]:
+                killed = kill(stage, watch, victim, rng) or None  # Nobody there yet: look again.
+                print(f"{cell}: step is {now}, upgrade {watch.state}: killed {killed}")
         except (OSError, ApiError, http.client.HTTPException) as error:
             print(f"asking: {type(error).__name__}: {error}")
             time.sleep(0.02)
             continue
-        if not killed and state_of(watch.last, step) in REACHED[phase]:
-            now = state_of(watch.last, step)
-            done = kill(stage, victim, rng)
-            print(f"{cell}: step is {now}, upgrade {watch.state}: {'killed' if done else 'no such process'}")
-            killed = True
-            continue
         if watch.state in upgrade.ENDED:
             break
         time.sleep(0.01)
-    stage.mark("done")
+    return killed
+
+
+def drive(stage, cell, seed, failpoints):
+    """The upgrade with its kill; what was seen of it."""
+    _, _, nth, _, _ = split(cell)
+    stage.run(commands.refresh(stage.cli))
+    watch = upgrade.Watch(stage)
     watch.sample(status=True)
+    if failpoints and nth:
+        failpoints.strike_at(nth)
+    stage.mark("apply")
+    cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, SOAK_S), stage.logs / "upgrade.log",
+                env=stage.env)
+    killed = follow(stage, watch, cell, seed, END_S)
+    stage.mark("done")
     if cli.wait(20) is None:
         cli.kill()
-    if not killed:
+    settle(stage)
+    watch.sample(status=True)
+    if killed is None:
         raise DevError(f"{cell}: the step was never reached; the upgrade is {watch.state}: {watch.last}")
+    if failpoints and nth and not failpoints.struck():
+        raise DevError(f"{cell}: never passed; the upgrade is {watch.state}: {watch.last}")
     return watch
+
+
+def settle(stage):
+    """Sessions must go on behind the upgrade's end; a base that dies late is started again too."""
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        if not stage.base.alive():
+            stage.start_base()
+        stage.check_witnesses()
+        time.sleep(0.1)
+
+
+def start(stage, cell, failpoints):
+    stage.start_depot()
+    stage.start_site()
+    stage.start_agents()
+    plain = stage.cli
+    if split(cell)[0] == "console":
+        wrapper = ["/usr/bin/python3", "-B", ROOT / "tests/system/resuming_console.py", stage.folder / "cli"]
+        stage.cli = lambda *words, **options: [*wrapper, *plain(*words, **options)]
+    stage.start_load()
+    stage.cli = plain
+    stage.start_witnesses(write_ms=20, probes=0, person=False)
+    stage.mark("ready")
+    stage.write_run("single", [commands.sha256_file(stage.new.bin / "everspan-site")], "any")
+    stage.publish(stage.new, stage.new.bin)
+    if failpoints:
+        failpoints.hits()  # The file is there: base is armed.
+
+
+def judge(stage, cell, watch):
+    """The reasons why this run is not as promised."""
+    report = check_evidence.check(str(stage.evidence))
+    reasons = [r for r in check_evidence.verdict(report, "upgraded") if not r.startswith(ALLOWED)]
+    if report["outcome"] not in ("upgraded", "rolled_back"):
+        reasons.append(f"outcome {report['outcome']}: {report['why']}; the site says {watch.state}")
+    print(f"{cell}: {report['outcome']}; sessions {report['sessions']}; bytes {report['bytes']}; "
+          f"stall {report['stall_ms']}; writes {report['writes']}")
+    return reasons
 
 
 def run(cell, seed):
     stage = make_stage(sessions=SESSIONS, interval_ms=50, seed=seed)
+    _, failpoint, _, _, _ = split(cell)
     good = False
     try:
-        stage.start_depot()
-        stage.start_site()
-        stage.start_agents()
-        stage.start_load()
-        stage.start_witnesses(write_ms=20, probes=0, person=False)
-        stage.mark("ready")
-        stage.write_run("single", [commands.sha256_file(stage.new.bin / "everspan-site")], "any")
-        stage.publish(stage.new, stage.new.bin)
-        watch = drive(stage, cell, seed)
-        after = time.monotonic() + 1.5
-        while time.monotonic() < after:  # Sessions must go on behind the upgrade's end.
-            stage.check_witnesses()
-            time.sleep(0.1)
-        watch.sample(status=True)
+        failpoints = Failpoints(stage, [failpoint]) if failpoint else None
+        start(stage, cell, failpoints)
+        watch = drive(stage, cell, seed, failpoints)
         stage.stop_load()
         stage.collect_recordings()
-        report = check_evidence.check(str(stage.evidence))
-        reasons = [r for r in check_evidence.verdict(report, "upgraded") if not r.startswith(ALLOWED)]
-        if report["outcome"] not in ("upgraded", "rolled_back"):
-            reasons.append(f"outcome {report['outcome']}: {report['why']}; the site says {watch.state}")
+        reasons = judge(stage, cell, watch)
         for reason in reasons:
             print(f"NOT AS PROMISED: {reason}")
-        print(f"{cell}: {report['outcome']}; sessions {report['sessions']}; bytes {report['bytes']}; "
-              f"stall {report['stall_ms']}; writes {report['writes']}")
         good = not reasons
     finally:
         if not good:
@@ -134,19 +211,37 @@ def run(cell, seed):
     return 0 if good else 1
 
 
+def count():
+    """How often an upgrade passes each failpoint of base."""
+    stage = make_stage(sessions=SESSIONS, interval_ms=50)
+    try:
+        failpoints = Failpoints(stage, [f"base.{phase}_{action}" for action, _ in BASE_ACTIONS for phase in PHASES])
+        start(stage, "nobody@plan.none", failpoints)
+        before = failpoints.hits()
+        drive(stage, "nobody@plan.none#0", 1, failpoints)
+        for name, hits in failpoints.hits().items():
+            print(f"{name}: {hits - before[name]}")
+    finally:
+        stage.tear_down()
+        kill_children()
+    shutil.rmtree(stage.folder)
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--count", action="store_true")
     parser.add_argument("--cell", choices=cells())
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if args.list:
         print("\n".join(cells()))
         return 0
-    if not args.cell:
-        parser.error("--cell or --list")
+    if not args.cell and not args.count:
+        parser.error("--cell, --count or --list")
     try:
-        return run(args.cell, args.seed)
+        return count() if args.count else run(args.cell, args.seed)
     except DevError as error:
         print(error)
         return 1

@@ -210,11 +210,12 @@ bool ChannelEnd::at_end() const {
 }
 
 bool ChannelEnd::ack_due() const {
-  return repeat_ack_ || consumed_number() > ack_sent_;
+  return repeat_ack_ || !window_told_ || consumed_number() > ack_sent_;
 }
 
 ChannelEnd::AckNumbers ChannelEnd::take_ack() {
   repeat_ack_ = false;
+  window_told_ = true;
   ack_sent_ = consumed_number();
   advertised_ = std::max(advertised_, consumed_ + limits_.window_bytes);
   return {.received = ack_sent_, .window_end = advertised_};

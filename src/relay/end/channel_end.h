@@ -149,6 +149,7 @@ class ChannelEnd {
   std::uint64_t advertised_ = kInitialWindowBytes;
   std::uint64_t ack_sent_ = 0;
   bool repeat_ack_ = false;
+  bool window_told_ = false;  // The peer knows of more than the initial window.
   std::map<std::uint64_t, std::string> early_;
   std::size_t early_bytes_ = 0;
 };

@@ -167,6 +167,8 @@ TEST(ChannelReceiving, RefusesWhatIsAboveTheWindowOrBehindFin) {  // C5, C6
 
 TEST(ChannelReceiving, TheWindowFollowsWhatIsConsumed) {
   ChannelEnd channel(small());
+  EXPECT_TRUE(channel.ack_due());  // The window is told before anything came.
+  EXPECT_EQ(channel.take_ack().window_end, kInitialWindowBytes);
   ASSERT_TRUE(channel.on_data(0, std::string(1000, 'x'), false));
   EXPECT_FALSE(channel.ack_due());
   channel.consume(600);

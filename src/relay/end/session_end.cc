@@ -177,16 +177,20 @@ void SessionEnd::restore(const SessionState& state, Instant now) {
 
 // ---- Channel frames ----
 
+// The slot; or a new one for a channel whose OpenChannel is on its way behind this frame (or in the
+// application's hands). Null for channels that are gone (S5).
+SessionEnd::Slot* SessionEnd::find_or_expect(std::uint32_t channel, Instant now) {
+  if (Slot* slot = find(channel)) return slot;
+  if (!peers_number(channel) || channel <= highest_opened_[channel % 2]) return nullptr;
+  const auto early =
+      std::count_if(slots_.begin(), slots_.end(), [](const auto& s) { return !s.second->opened; });
+  if (static_cast<std::size_t>(early) >= kEarlyChannelsMax) return nullptr;  // S4 brings it again.
+  return &make_slot(channel, now);
+}
+
 void SessionEnd::on_data(const wire::Data& data, Instant now) {
-  Slot* slot = find(data.channel);
-  if (!slot) {
-    // S5: of a channel that is gone; or one whose OpenChannel is on its way behind these bytes.
-    if (!peers_number(data.channel) || data.channel <= highest_opened_[data.channel % 2]) return;
-    const auto early = std::count_if(slots_.begin(), slots_.end(),
-                                     [](const auto& s) { return !s.second->opened; });
-    if (static_cast<std::size_t>(early) >= kEarlyChannelsMax) return;  // S4 brings it again.
-    slot = &make_slot(data.channel, now);
-  }
+  Slot* slot = find_or_expect(data.channel, now);
+  if (!slot) return;
   const std::size_t before = slot->end->readable().size();
   const bool ended_before = slot->end->at_end();
   const auto taken = slot->end->on_data(data.offset, data.payload, data.fin);
@@ -213,7 +217,7 @@ void SessionEnd::note_room(std::uint32_t channel, Slot& slot) {
 }
 
 void SessionEnd::on_ack(const wire::Ack& ack, Instant now) {
-  Slot* slot = find(ack.channel);
+  Slot* slot = find_or_expect(ack.channel, now);
   if (!slot) return;
   const std::uint64_t before = slot->end->acked();
   const auto taken = slot->end->on_ack(ack.received, ack.window_end);
@@ -239,7 +243,11 @@ void SessionEnd::on_resume(const wire::Resume& resume, Instant now) {
     slot->held = false;
     progress(*slot, now);
   }
-  if (resume.channel == 0) release_held();
+  if (resume.channel != 0) return;
+  release_held();
+  // The other end waits for ours, whether or not the node told us of the loss.
+  const bool said = resume_said_at_ && now - *resume_said_at_ < kResumeMax;
+  if (!said && connected()) say_resume(now);
 }
 
 void SessionEnd::release_held() {
@@ -332,8 +340,8 @@ void SessionEnd::flush(Instant now) {
     emit_control(*leg, message);
   }
   if (!peer_attached_) return;  // S1
+  flush_data();                 // First: an OpenChannel before the window of its channel.
   flush_acks();
-  flush_data();
 }
 
 void SessionEnd::flush_control() {
@@ -343,7 +351,7 @@ void SessionEnd::flush_control() {
 
 void SessionEnd::flush_acks() {
   for (auto& [number, slot] : slots_) {
-    if (!slot->end->ack_due()) continue;
+    if (!slot->opened || !slot->end->ack_due()) continue;
     const auto ack = slot->end->take_ack();
     emit(*legs_.current(), wire::Ack{number, ack.received, ack.window_end});
   }

@@ -11,7 +11,8 @@
 //   S1  Frames of channels are sent on the current leg only, and only while the other end has a
 //   leg. S2  Frames are taken from the current leg and from draining ones, from no other. S3  After
 //   a loss on either side both ends say `resume` for every channel, channel 0 last. A channel
-//       that the other end did not name by then is unknown to it and is sent from what is kept.
+//       that the other end did not name by then is unknown to it and is sent from what is kept. An
+//       end that hears `resume` and has not said it just now answers with its own.
 //   S4  Bytes that were lost without a word (a node that died between two legs) are noticed: a
 //   receiver
 //       with a hole asks again, a sender without an answer repeats its last byte.
@@ -154,6 +155,7 @@ class SessionEnd {
   [[nodiscard]] bool control_drained() const;  // All that was said on channel 0 was acknowledged.
   [[nodiscard]] bool connected() const;        // Both ends have a leg.
   [[nodiscard]] bool ended() const { return ended_; }
+  [[nodiscard]] std::uint64_t resumes() const { return resumes_; }  // After losses, so far.
   [[nodiscard]] std::uint64_t generation_used() const { return legs_.generation_used(); }
   [[nodiscard]] const ChannelEnd* channel(std::uint32_t channel) const;  // For oracles and status.
   [[nodiscard]] SessionState state() const;
@@ -161,7 +163,7 @@ class SessionEnd {
 
  private:
   struct Slot;
-  static constexpr Duration kResumeMax = std::chrono::seconds(1);
+  static constexpr Duration kResumeMax = std::chrono::milliseconds(300);
   static constexpr Duration kHoleMax = std::chrono::milliseconds(500);
   static constexpr Duration kStallFirst = std::chrono::seconds(2);
   static constexpr Duration kStallMax = std::chrono::seconds(30);
@@ -178,7 +180,8 @@ class SessionEnd {
   void apply(const LegKeeper::Out& out, Instant now);
 
   void begin_resume(Instant now);
-  void ask_again();  // resume for every channel, and what is kept is sent again at once
+  void say_resume(Instant now);
+  void ask_again(Instant now);  // resume for every channel, and what is kept is sent again at once
   void release_held();
   void read_control(Instant now);
   void on_channel_closed(const pb::SessionControl& message);
@@ -197,6 +200,7 @@ class SessionEnd {
   void note_room(std::uint32_t channel, Slot& slot);
   void end(std::string code, std::string message);
   [[nodiscard]] Slot* find(std::uint32_t channel) const;
+  [[nodiscard]] Slot* find_or_expect(std::uint32_t channel, Instant now);
   Slot& make_slot(std::uint32_t channel, Instant now);
   [[nodiscard]] bool peers_number(std::uint32_t channel) const;
 
@@ -211,6 +215,8 @@ class SessionEnd {
   bool peer_seen_ = false;
   Instant peer_away_since_;
   std::optional<Instant> resume_until_;
+  std::optional<Instant> resume_said_at_;  // For every channel.
+  std::uint64_t resumes_ = 0;
   std::optional<std::string> end_request_;
   std::uint64_t end_request_leg_ = 0;
   bool ended_ = false;

@@ -193,6 +193,17 @@ TEST_F(SessionEndTest, WhenTheOtherEndLostItsLegBothResume) {
   EXPECT_EQ(log(), (Lines{"1: ping", "1: data 1@0 abc"}));
 }
 
+TEST_F(SessionEndTest, AResumeThatNobodyAnnouncedIsAnsweredOnce) {  // S3
+  up();
+  write("abc");
+  log();
+  frame(1, wire::Resume{1, 1, kInitialWindowBytes});
+  frame(1, wire::Resume{0, 0, kInitialWindowBytes});
+  EXPECT_EQ(log(), (Lines{"1: data 1@1 bc", "1: resume 1@0", "1: resume 0@0"}));
+  frame(1, wire::Resume{0, 0, kInitialWindowBytes});
+  EXPECT_EQ(log(), Lines{});
+}
+
 TEST_F(SessionEndTest, ALegLostInAMoveGivesTheMoveUp) {  // L4
   up();
   migrate(1);

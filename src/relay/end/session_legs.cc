@@ -85,7 +85,9 @@ void SessionEnd::on_control_frame(std::uint64_t leg, std::string_view bytes, Ins
   } else if (message.has_notice()) {
     actions_.emplace_back(NodeNotice{message.notice().text()});
   } else if (!is_current) {
-    return;  // A draining leg has no news of its own.
+    // A draining leg has no news of its own; this may have been under way when its end moved.
+    if (message.has_peer_attached() && message.peer_attached().lost() && connected())
+      begin_resume(now);
   } else if (message.has_peer_attached()) {
     on_peer_attached(message.peer_attached().lost(), now);
   } else if (message.has_peer_gone()) {
@@ -116,7 +118,7 @@ void SessionEnd::on_attached(std::uint64_t leg, const pb::LinkMessage& message, 
     return;
   }
   if (as->reason == DialReason::planned && attached.peer_attached() && peer_attached_) {
-    if (as->retried) ask_again();
+    if (as->retried) ask_again(now);
     return;
   }
   if (attached.peer_attached()) {
@@ -135,22 +137,26 @@ void SessionEnd::on_peer_attached(bool lost, Instant now) {
 }
 
 void SessionEnd::begin_resume(Instant now) {
+  ++resumes_;
   for (auto& [number, slot] : slots_) {
     slot->held = true;
     progress(*slot, now);
-    if (number != 0) send_resume(number, *slot);
   }
-  send_resume(0, *find(0));
+  say_resume(now);
   resume_until_ = now + kResumeMax;
 }
 
-void SessionEnd::ask_again() {
-  if (!connected()) return;
-  for (auto& [number, slot] : slots_) {
-    slot->end->rewind();
+void SessionEnd::say_resume(Instant now) {
+  resume_said_at_ = now;
+  for (auto& [number, slot] : slots_)
     if (number != 0) send_resume(number, *slot);
-  }
   send_resume(0, *find(0));
+}
+
+void SessionEnd::ask_again(Instant now) {
+  if (!connected()) return;
+  for (auto& [number, slot] : slots_) slot->end->rewind();
+  say_resume(now);
 }
 
 void SessionEnd::send_resume(std::uint32_t channel, Slot& slot) {
@@ -208,7 +214,7 @@ void SessionEnd::apply(const LegKeeper::Out& out, Instant now) {
     resume_until_.reset();
   }
   // S4: what was on its way there may be lost, both ways, and nobody else will say so.
-  if (out.drain_lost) ask_again();
+  if (out.drain_lost) ask_again(now);
   if (out.ping) emit(*out.ping, wire::Ping{*out.ping});
   if (out.dial) actions_.emplace_back(*out.dial);
   if (out.ttl_over) end("ttl", "No way to the site was found for the session's time to live");

@@ -3,103 +3,9 @@
 #include <algorithm>
 
 #include "upgrade/core/limits.h"
+#include "upgrade/core/plan_rules.h"
 
 namespace everspan::upgrade {
-namespace {
-
-constexpr std::pair<StepKind, Action> kActions[] = {
-    {StepKind::resolve, Action::resolve},           {StepKind::fetch, Action::fetch},
-    {StepKind::preflight, Action::preflight},       {StepKind::backup, Action::backup},
-    {StepKind::candidate, Action::start_candidate}, {StepKind::probe, Action::probe},
-    {StepKind::switch_over, Action::switch_over},   {StepKind::pin, Action::good},
-    {StepKind::finalise, Action::raise_level}};
-
-Duration time_for(StepKind kind, const Policy& policy) {
-  switch (kind) {
-    case StepKind::resolve:
-      return kResolveTime;
-    case StepKind::fetch:
-      return kFetchTime;
-    case StepKind::preflight:
-      return kPreflightTime;
-    case StepKind::backup:
-      return kBackupTime;
-    case StepKind::candidate:
-      return Duration(policy.candidate_timeout) + Duration(policy.settle);
-    case StepKind::probe:
-      return kProbeTime;
-    case StepKind::switch_over:
-      return kSwitchTime;
-    case StepKind::pin:
-      return kPinTime;
-    case StepKind::finalise:
-      return kFinaliseTime;
-    case StepKind::soak:
-    case StepKind::unknown:
-      break;
-  }
-  return kResolveTime;
-}
-
-std::uint32_t attempts_for(StepKind kind) {
-  switch (kind) {
-    case StepKind::resolve:
-    case StepKind::fetch:
-    case StepKind::backup:
-      return kTransferAttemptsMax;
-    case StepKind::pin:
-    case StepKind::finalise:
-      return kPinAttemptsMax;
-    case StepKind::candidate:
-    case StepKind::switch_over:
-      return kCandidateAttemptsMax;
-    default:
-      return 1;
-  }
-}
-
-// The outside may be better in a moment; what base or a check refused will be refused again.
-bool worth_another_try(StepKind kind, std::string_view code) {
-  if (kind == StepKind::pin || kind == StepKind::finalise) return true;
-  if (kind == StepKind::candidate ||
-      kind == StepKind::switch_over)  // Base did nothing; soon it may.
-    return code == "retiring" || code == "not_serving";
-  for (const std::string_view good : {"unreachable", "timeout", "truncated", "http_error", "cut",
-                                      "busy", "unavailable", "missing_metadata", "base_gone"})
-    if (code == good) return true;
-  return false;
-}
-
-}  // namespace
-
-std::string_view word(Action action) {
-  switch (action) {
-    case Action::resolve:
-      return "resolve";
-    case Action::fetch:
-      return "fetch";
-    case Action::preflight:
-      return "preflight";
-    case Action::backup:
-      return "backup";
-    case Action::start_candidate:
-      return "start_candidate";
-    case Action::stop_candidate:
-      return "stop_candidate";
-    case Action::probe:
-      return "probe";
-    case Action::switch_over:
-      return "switch";
-    case Action::good:
-      return "good";
-    case Action::back:
-      return "back";
-    case Action::raise_level:
-      return "raise_level";
-  }
-  return "?";
-}
-
 namespace {
 
 // One call of next(): the state, the time, and what goes out.
@@ -115,7 +21,6 @@ class Machine {
 
  private:
   // ---- events
-  // -------------------------------------------------------------------------------------
   void on(const Begun& e) {
     now_ = {};
     switch (s_.status) {
@@ -483,7 +388,6 @@ class Machine {
       return rolled_back_or_stop(seen);
     now_.look_at = at_.instant + kLookEvery;  // Until the deadline, then once more.
   }
-
   void undo_again(const std::string& code, const std::string& message) {
     now_ = keep_pending();
     if (s_.undo_attempt >= kUndoAttemptsMax)
@@ -491,7 +395,6 @@ class Machine {
                  s_.why + "; going back failed: " + code + ": " + message);
     now_.retry_at = at_.instant + std::min<Duration>(kRetryDelay * s_.undo_attempt, kRetryDelayMax);
   }
-
   // ---- ends -------------------------------------------------------------------------------------
   void end(Status status, const std::string& code, const std::string& why) {
     if (status == Status::rolled_back)
@@ -515,9 +418,7 @@ class Machine {
     now_ = keep_pending();
     save();
   }
-
   // ---- small words
-  // --------------------------------------------------------------------------------
   void save() { save_then({}); }
   void save_then(std::vector<Effect> effects) {
     now_.saves_pending += 1;
@@ -551,11 +452,6 @@ class Machine {
   [[nodiscard]] Action undo_action() const {
     return s_.undo == Undo::back ? Action::back : Action::stop_candidate;
   }
-  [[nodiscard]] static const Action* action_of(StepKind kind) {
-    const auto* row =
-        std::ranges::find_if(kActions, [&](const auto& r) { return r.first == kind; });
-    return &row->second;
-  }
   [[nodiscard]] std::uint32_t index_of(StepKind kind) const {
     const auto& steps = s_.plan.steps;
     const auto at = std::ranges::find_if(steps, [&](const Step& st) { return st.kind == kind; });
@@ -582,7 +478,6 @@ class Machine {
   [[nodiscard]] bool is_to(const Observation& seen) const {
     return seen.active_digest == s_.plan.to.digest;
   }
-
   PlanState state_;
   PlanState::Stored& s_;
   PlanState::Volatile& now_;
@@ -592,77 +487,11 @@ class Machine {
 
 }  // namespace
 
-PlanState begin(Plan plan, WallTime now) {
-  PlanState state;
-  state.stored.plan = std::move(plan);
-  state.stored.started_at = now;
-  return state;
-}
-
-PlanState resume_from(PlanState::Stored stored) {
-  PlanState state;
-  state.stored = std::move(stored);
-  return state;
-}
-
 NextResult next(PlanState state, const Event& event, Clocks clocks) {
   if (ended(state.stored) && !std::holds_alternative<Saved>(event)) return {std::move(state), {}};
   if (state.stored.cursor >= state.stored.plan.steps.size() && !ended(state.stored))
     return {std::move(state), {}};
   return Machine(std::move(state), clocks).take(event);
-}
-
-Instant wake_at(const PlanState& state) {
-  const PlanState::Volatile& now = state.now;
-  if (now.saves_pending > 0) return Instant::max();
-  return std::min({now.deadline, now.retry_at, now.look_at, now.sample_at});
-}
-
-bool ended(const PlanState::Stored& stored) {
-  return stored.status == Status::upgraded || stored.status == Status::rolled_back ||
-         stored.status == Status::failed;
-}
-
-bool awaits_finalize(const PlanState::Stored& stored) {
-  if (stored.cursor >= stored.plan.steps.size()) return false;
-  const Step& step = stored.plan.steps[stored.cursor];
-  return stored.status == Status::running && step.kind == StepKind::pin &&
-         step.state == StepState::waiting;
-}
-
-Result<void> may_ask(const PlanState::Stored& stored, Request request) {
-  if (ended(stored))
-    return fail("ended", "This upgrade has ended: " + std::string(word(stored.status)));
-  const Step& step = stored.plan.steps[stored.cursor];
-  const bool pinned = step.kind == StepKind::finalise ||
-                      (step.kind == StepKind::pin && step.state != StepState::waiting);
-  switch (request) {
-    case Request::resume:
-      if (stored.status == Status::paused || stored.status == Status::parked) return {};
-      if (stored.pause_asked) return {};
-      return fail("not_paused", "The upgrade is not paused");
-    case Request::pause:
-      if (stored.status == Status::running && !pinned) return {};
-      return fail("not_running", "The upgrade cannot pause now");
-    case Request::rollback:
-      if (pinned)
-        return fail("no_way_back",
-                    "The new release is final: there is no way back in this version");
-      if (stored.status == Status::going_back)
-        return fail("going_back", "It is going back already");
-      return {};
-    case Request::finalize:
-      if (stored.status == Status::going_back)
-        return fail("going_back", "The upgrade is going back");
-      return {};
-  }
-  return fail("bad_request", "Unknown request");
-}
-
-std::string effect_key(const PlanState::Stored& stored, std::string_view step,
-                       std::uint32_t attempt) {
-  return stored.plan.lineage.hex() + "/" + stored.plan.id.hex() + "/" + std::string(step) + "/" +
-         std::to_string(attempt);
 }
 
 }  // namespace everspan::upgrade

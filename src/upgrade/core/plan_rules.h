@@ -1,0 +1,18 @@
+// How long each step may take, how often it is tried again, and after which answers. Pure; of
+// plan_core.
+#pragma once
+#include <string_view>
+
+#include "upgrade/core/plan_core.h"
+
+namespace everspan::upgrade {
+
+[[nodiscard]] Duration time_for(StepKind kind, const Policy& policy);
+[[nodiscard]] std::uint32_t attempts_for(StepKind kind);
+// The same call may succeed a moment later: base is busy, the depot did not answer.
+[[nodiscard]] bool worth_another_try(StepKind kind, std::string_view code);
+
+// What is asked of the node for this step; null: it is waited for only (soak), or not known.
+[[nodiscard]] const Action* action_of(StepKind kind);
+
+}  // namespace everspan::upgrade

@@ -1,0 +1,189 @@
+"""A writer that is stopped (SIGSTOP) under load, replaced, and woken up again commits nothing.
+
+Each round upgrades, stops the process that writes at a random moment (the new one while it is
+watched, or the old one anywhere in its plan), and wakes it up around the time at which base
+replaces it. What counts is read from outside: the log's own rows, and what the writer was told.
+EVERSPAN_FENCING_ROUNDS says how many rounds (default: 2 of each kind).
+"""
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import sqlite3
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from site_fixture import ROOT, SiteTest  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "tests/tools"))
+import check_evidence  # noqa: E402
+import commands  # noqa: E402
+from devlib import stat_fields  # noqa: E402
+from https import ApiError  # noqa: E402
+from process import wait_until  # noqa: E402
+
+ROUNDS = int(os.environ.get("EVERSPAN_FENCING_ROUNDS", "2"))
+SEED = int(os.environ.get("EVERSPAN_FENCING_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+ENDED = ("done", "rolled_back", "parked", "failed")
+SILENCE_S = 3.0  # What a plan asks base to allow to a watched writer.
+BETWEEN = (OSError, ApiError, http.client.HTTPException)  # Nobody answers while nobody serves.
+
+
+def process(pid):
+    """What names this process for good, or None when it does not live."""
+    fields = stat_fields(pid)
+    return None if fields is None or fields[0] in "ZX" else fields[2]
+
+
+class WriterFencing(SiteTest):
+    agents = False
+    alone = True  # Silence is counted in seconds: a loaded machine would be silent too.
+    seconds = 90 + 45 * ROUNDS
+
+    def setUp(self):
+        super().setUp()
+        self.random = random.Random(SEED)
+        print(f"seed {SEED}, {ROUNDS} rounds")
+        self.stage.publish(self.stage.new, self.stage.new.bin)
+        self.stage.run(commands.refresh(self.stage.cli))
+        self.site = self.stage.client(timeout=5)
+        self.stage.start_witnesses(write_ms=2, probes=0, person=False)
+
+    # ---- what is seen from outside ----
+    def ask(self, method, path, body=None, seconds=40):
+        """Asks until somebody answers."""
+
+        def answer():
+            try:
+                return self.site.call(method, path, body)
+            except BETWEEN:
+                return None
+
+        return wait_until(answer, seconds, f"an answer to {method} {path}")
+
+    def slot(self, *roles):
+        rows = self.ask("GET", "/api/v1/status")["slots"]
+        return next((row["pid"] for row in rows if row["role"] in roles), None)
+
+    def upgrade_state(self):
+        return self.ask("GET", "/api/v1/upgrade")["state"]
+
+    def rows(self):
+        """[(revision, generation)] of the log, in order."""
+        path = f"file:{self.stage.folder}/a/log.db?mode=ro"
+        with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as log:
+            return log.execute("SELECT revision, generation FROM log ORDER BY revision").fetchall()
+
+    def acknowledged(self):
+        return (self.stage.evidence / "writer.jsonl").read_bytes().count(b"\n")
+
+    # ---- a round ----
+    def apply(self):
+        self.ask("POST", "/api/v1/upgrade/apply",
+                 {"to": self.stage.new.version, "soak_s": 60, "auto_finalize": False})
+
+    def end_round(self):
+        """Back on the old release, whatever became of this round."""
+
+        def ended():
+            state = self.upgrade_state()
+            if state in ENDED:
+                return state
+            try:
+                self.site.call("POST", "/api/v1/upgrade/rollback")
+            except BETWEEN:
+                pass  # Already under way, or nobody serves now: asked again.
+            return None
+
+        state = wait_until(ended, 60, "the upgrade to end", every=0.2)
+        self.assertEqual(state, "rolled_back")
+        wait_until(lambda: self.ask("GET", "/api/v1/about")["version"] == self.stage.old.version, 20, "the old release")
+
+    def wake(self, pid, born, seconds):
+        """SIGCONT again and again while it lives; True when it lived to the end."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if process(pid) != born:
+                return False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(0.001)  # Wake-ups a millisecond apart.
+        return process(pid) == born
+
+    def stop_and_wake(self, pid, after_s):
+        """True: it was replaced. False: it woke up in time and goes on."""
+        born = process(pid)
+        os.kill(pid, signal.SIGSTOP)
+        until = time.monotonic() + after_s
+        while time.monotonic() < until and process(pid) == born:
+            time.sleep(0.002)
+        return not self.wake(pid, born, 1.5)
+
+    def assert_log_fenced(self):
+        rows = self.rows()
+        self.assertEqual([revision for revision, _ in rows], list(range(rows[0][0], rows[0][0] + len(rows))))
+        generations = [generation for _, generation in rows]
+        self.assertEqual(generations, sorted(generations), "an older generation wrote after a newer one")
+        return generations[-1]
+
+    def assert_writes(self):
+        """The writer's own records against what the site has in the end."""
+        self.stage.check_witnesses()
+        writer = self.stage.helpers["writer"]
+        writer.ask_stop()
+        self.assertEqual(writer.wait(60), 0, writer.tail())
+        problems = []
+        writes = check_evidence.check_writes(str(self.stage.evidence), None, True, problems)
+        print(json.dumps(writes))
+        self.assertEqual(problems, [])
+        self.assertGreater(writes["acknowledged"], 100)
+        self.assertEqual((writes["lost"], writes["duplicated"], writes["shared_revisions"]), (0, 0, 0), writes)
+
+    # ---- tests ----
+    def test_a_new_writer_that_is_stopped_while_watched_is_replaced_and_commits_nothing(self):
+        replaced = 0
+        for number in range(ROUNDS):
+            self.apply()
+            wait_until(lambda: self.upgrade_state() == "soaking", 40, "the soak")
+            time.sleep(self.random.uniform(0, 1))  # The random moment.
+            before = self.assert_log_fenced()
+            gone = self.stop_and_wake(self.slot("active"), SILENCE_S + self.random.uniform(-0.6, 0.6))
+            replaced += gone
+            self.end_round()
+            after = self.assert_log_fenced()
+            print(f"round {number}: {'replaced' if gone else 'woke up in time'}; generation {before} -> {after}")
+            self.assertGreater(after, before)
+        self.assertGreater(replaced, 0, "nobody was replaced: this proves nothing")
+        self.assert_writes()
+
+    def test_an_old_writer_that_is_stopped_anywhere_in_its_plan_commits_nothing_afterwards(self):
+        for number in range(ROUNDS):
+            pid = self.slot("active")
+            before = self.assert_log_fenced()
+            self.apply()
+            time.sleep(self.random.uniform(0, 5))  # The random moment: from the fetch to the soak.
+            gone = self.stop_and_wake(pid, self.random.uniform(0.2, 3.0))
+            self.end_round()
+            after = self.assert_log_fenced()
+            print(f"round {number}: {'replaced' if gone else 'woke up'}; generation {before} -> {after}")
+        self.assert_writes()
+
+    def test_a_learner_that_is_stopped_costs_no_write(self):
+        self.apply()
+        wait_until(lambda: self.upgrade_state() == "soaking", 40, "the soak")
+        learner = self.slot("fallback")
+        os.kill(learner, signal.SIGSTOP)
+        before = self.acknowledged()
+        wait_until(lambda: self.acknowledged() >= before + 300, 20, "300 writes beside a stopped learner")
+        os.kill(learner, signal.SIGCONT)
+        self.end_round()
+        self.assert_log_fenced()
+        self.assert_writes()
+
+
+if __name__ == "__main__":
+    unittest.main()
