@@ -19,7 +19,8 @@ add_link_options(-fuse-ld=mold -Wl,-z,relro,-z,now)
 
 find_program(EVERSPAN_CCACHE ccache)
 if(EVERSPAN_CCACHE)
-  # base_dir and hash_dir=false: a second clone, or the pinned release, hits the same cache.
+  # base_dir, hash_dir=false and no prefix map in the hash: a second clone, or the pinned release, hits
+  # the same cache. (Objects of any folder are the same: the map makes their paths relative.)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}
-    CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros ${EVERSPAN_CCACHE})
+    CCACHE_NOHASHDIR=1 CCACHE_IGNOREOPTIONS=-ffile-prefix-map=* CCACHE_SLOPPINESS=pch_defines,time_macros ${EVERSPAN_CCACHE})
 endif()

@@ -61,14 +61,14 @@ def build_pinned(version, commit):
             raise DevError(f"commit {commit} of release {version} is not in this repository "
                            "(a shallow clone? git fetch --unshallow)", 3)
         say(f"Building release {version} ({commit[:12]}), once")
-        built = build("release", ("programs",), version=version, folder=folder / "build", source=source,
+        # The same place below its source as any build: the compiler cache then knows most objects.
+        built = build("release", ("programs",), version=version, folder=source / "build/release", source=source,
                       defines=("EVERSPAN_TESTS=OFF",), name=f"release-{version}")
         (folder / "bin").mkdir()
         for name in PROGRAMS:
             if (built / "bin" / name).is_file():
                 run_logged(f"strip-{name}", ["objcopy", "--strip-debug", str(built / "bin" / name),
                                              str(folder / "bin" / name)])
-        shutil.rmtree(folder / "build")
         shutil.rmtree(source)
         (folder / "complete").write_text(version + "\n")
     return Release(version, commit, folder / "bin")

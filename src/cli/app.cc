@@ -1,6 +1,7 @@
 // The one user of CLI11: reads the arguments and runs the command.
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/completion.h"
@@ -22,7 +23,7 @@ struct Application {
   std::string timeout;
   Command chosen;
   const Programs* programs = nullptr;
-  std::vector<std::string> remote_command;  // Behind "--".
+  std::vector<std::string> remote_command;
   bool takes_remote_command = false;
 
   CLI::App* command(CLI::App* parent, const std::string& name, const std::string& what) {
@@ -255,7 +256,10 @@ void add_remote_access(Application& a) {
   if (a.programs->connect) {
     auto call = a.keep<ConnectCall>();
     CLI::App* at = a.command(&a.app, "connect", "A terminal, or a command, on an endpoint");
-    at->footer("everspan connect NAME [-T] [-- COMMAND...]");
+    at->footer(
+        "everspan connect NAME [-T] [-- PROGRAM ARGUMENT...]   the words as they are\n"
+        "everspan connect [-T] NAME LINE...                    a line for the shell there, as ssh "
+        "has it (rsync -e, GIT_SSH_COMMAND)");
     at->add_option("name", call->endpoint)->required();
     at->add_flag("-T,--no-terminal", call->no_terminal, "No terminal: bytes as they are");
     at->add_option("--reason", call->reason, "For the journal");
@@ -290,6 +294,36 @@ void add_completions(Application& a) {
   });
 }
 
+// Where our own words end: at "--", or, for connect, at the first word behind the endpoint's name:
+// no word of a remote command is ours, however much it looks like an option.
+int end_of_own_words(const Application& a, int argc, char** argv) {
+  const CLI::App* at = &a.app;
+  bool named = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--") return i;
+    if (word.size() > 1 && word[0] == '-') {
+      const CLI::Option* option = at->get_option_no_throw(word);
+      if (option == nullptr) option = a.app.get_option_no_throw(word);
+      if (option != nullptr && option->get_items_expected_max() > 0) ++i;
+    } else if (at == &a.app) {
+      for (const CLI::App* sub : a.app.get_subcommands({}))
+        if (sub->check_name(word)) at = sub;
+    } else if (at->get_name() == "connect" && std::exchange(named, true)) {
+      return i;
+    }
+  }
+  return argc;
+}
+
+std::vector<std::string> remote_words(int argc, char** argv, int own) {
+  if (own == argc) return {};
+  if (std::string_view(argv[own]) == "--") return {argv + own + 1, argv + argc};
+  std::string line = argv[own];  // One word is a line for the shell there.
+  for (int i = own + 1; i < argc; ++i) line += std::string(" ") + argv[i];
+  return {line};
+}
+
 }  // namespace
 
 int run(int argc, char** argv, const Programs& programs) {
@@ -306,10 +340,8 @@ int run(int argc, char** argv, const Programs& programs) {
   add_remote_access(a);
   add_completions(a);
 
-  // What stands behind "--" is the remote command's and no word of it is ours.
-  int own = 1;
-  while (own < argc && std::string_view(argv[own]) != "--") own++;
-  if (own < argc) a.remote_command.assign(argv + own + 1, argv + argc);
+  const int own = end_of_own_words(a, argc, argv);
+  a.remote_command = remote_words(argc, argv, own);
   try {
     a.app.parse(own, argv);
   } catch (const CLI::ParseError& e) {

@@ -117,6 +117,30 @@ TEST_F(Cli, ConnectPassesTheRemoteCommandUntouchedAndItsStatusBack) {
   EXPECT_EQ(connect_.site.ca_pem, "a CA");
 }
 
+TEST_F(Cli, WordsBehindTheEndpointsNameAreALineForTheShellThereAsOfSsh) {
+  save_login("127.0.0.1:8443");
+  const auto line = [this](std::vector<std::string> words) {
+    connect_ = {};
+    EXPECT_EQ(run_words(std::move(words)), 42) << err_;
+    return connect_.command;
+  };
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(line({"connect", "-T", "laptop", "rsync", "--server", "-e.x", ".", "/a\\ b"}),
+            Words{"rsync --server -e.x . /a\\ b"});
+  EXPECT_TRUE(connect_.no_terminal);
+  EXPECT_EQ(connect_.endpoint, "laptop");
+  EXPECT_EQ(line({"--profile", "default", "connect", "--reason", "a b", "laptop", "-T",
+                  "git-upload-pack '/x'"}),
+            Words{"git-upload-pack '/x'"});
+  EXPECT_EQ(connect_.reason, "a b");
+  EXPECT_TRUE(connect_.no_terminal);
+  EXPECT_EQ(line({"connect", "laptop", "status", "-T", "--", "--json"}),
+            Words{"status -T -- --json"});
+  EXPECT_FALSE(connect_.no_terminal);
+  EXPECT_EQ(line({"connect", "laptop"}), Words{});
+  EXPECT_EQ(run_words({"connect", "-l", "me", "laptop", "ls"}), kUsage);
+}
+
 TEST_F(Cli, TunnelTakesItsAddressApart) {
   save_login("127.0.0.1:8443");
   EXPECT_EQ(run_words({"tunnel", "laptop", "8080:intranet:80"}), kOk);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 
 #include "proto/link.pb.h"
@@ -61,6 +62,7 @@ void Connect::go_on_from(const SavedConsole& saved) {
 void Connect::start() {
   end_->driver().start();
   wait_for_signal();
+  tell_size();  // This terminal may be another one than before.
   check_done();
 }
 
@@ -71,9 +73,9 @@ void Connect::open_channel() {
   open.set_channel(kMain);
   open.set_kind(options_.no_terminal ? "exec" : "terminal");
   for (const auto& word : options_.argv) open.add_argv(word);
-  const WindowSize size = window_size(options_.in);
-  open.set_columns(size.columns);
-  open.set_rows(size.rows);
+  size_told_ = window_size(options_.in);
+  open.set_columns(size_told_.columns);
+  open.set_rows(size_told_.rows);
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const std::size_t equals = text.find('=');
@@ -109,6 +111,7 @@ void Connect::start_pipes() {
     main_over_ = true;
     check_done();
   };
+  main.on_broken = [this](int error) { output_broke(error); };
   main_ = ChannelPipe::start(loop_.get_executor(), end_->driver(), kMain, std::move(main));
   if (!options_.no_terminal) return;
   relay_legs::PipeOptions error;
@@ -140,6 +143,7 @@ void Connect::on_control(const std::string& bytes) {
   if (!message.ParseFromString(bytes)) return;
   if (message.has_opened() && message.opened().channel() == kMain) {
     start_pipes();
+    tell_size();  // It may have changed while the channel was opened.
   } else if (message.has_exit() && message.exit().channel() == kMain) {
     const auto& exit = message.exit();
     exit_ = exit.signal().empty() ? static_cast<int>(exit.status() & 0xff)
@@ -205,9 +209,10 @@ void Connect::wait_for_signal() {
   });
 }
 
-void Connect::send_resize() {
-  if (options_.no_terminal || !main_) return;
+void Connect::tell_size() {
   const WindowSize size = window_size(options_.in);
+  if (options_.no_terminal || !main_ || size == size_told_) return;
+  size_told_ = size;
   pb::SessionControl message;
   message.mutable_resize()->set_channel(kMain);
   message.mutable_resize()->set_columns(size.columns);
@@ -216,8 +221,16 @@ void Connect::send_resize() {
   end_->driver().pump();
 }
 
+// Whoever read our output is gone (head(1) has what it wanted): the program there must not go on
+// for nobody. Said as a shell says it of a local program.
+void Connect::output_broke(int error) {
+  if (error != EPIPE) notices_.error(fail_errno("io", "Writing the output", error).error().text());
+  quit("nobody reads the output any more", error == EPIPE ? 128 + SIGPIPE : kOwnError);
+  end_->driver().pump();
+}
+
 void Connect::on_signal(int number) {
-  if (number == SIGWINCH) return send_resize();
+  if (number == SIGWINCH) return tell_size();
   if (number == SIGINT && main_ && !std::exchange(interrupted_, true)) {
     pb::SessionControl message;  // Once for the program there; again: for us.
     message.mutable_signal()->set_channel(kMain);

@@ -63,7 +63,8 @@ class Connect : public relay_legs::EndDriver::Application {
   void check_done();
   void wait_for_signal();
   void on_signal(int number);
-  void send_resize();
+  void tell_size();
+  void output_broke(int error);
   relay_end::SessionEnd& session() { return end_->driver().session(); }
 
   net::asio::io_context& loop_;
@@ -76,6 +77,7 @@ class Connect : public relay_legs::EndDriver::Application {
   net::Timer down_;
   ConsoleEnd* end_ = nullptr;
   StateFile* state_ = nullptr;
+  WindowSize size_told_{.columns = 0, .rows = 0};
   bool opened_ = false;
   std::shared_ptr<relay_legs::ChannelPipe> main_;
   std::shared_ptr<relay_legs::ChannelPipe> error_;

@@ -26,6 +26,7 @@ class RawTerminal {
 struct WindowSize {
   std::uint32_t columns = 80;
   std::uint32_t rows = 24;
+  bool operator==(const WindowSize&) const = default;
 };
 [[nodiscard]] WindowSize window_size(int fd);
 

@@ -14,7 +14,7 @@ import termios
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from site_fixture import SiteTest  # noqa: E402
+from site_fixture import ROOT, SiteTest  # noqa: E402
 from process import Child, wait_until  # noqa: E402
 import commands  # noqa: E402
 

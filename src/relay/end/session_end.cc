@@ -100,9 +100,9 @@ std::string_view SessionEnd::readable(std::uint32_t channel) const {
 
 void SessionEnd::consume(std::uint32_t channel, std::size_t bytes, Instant now) {
   Slot* slot = find(channel);
-  if (!slot || ended_) return;
-  slot->end->consume(bytes);
-  flush(now);
+  if (!slot) return;
+  slot->end->consume(bytes);  // After the end too: what was taken is not given again.
+  if (!ended_) flush(now);
 }
 
 bool SessionEnd::at_end(std::uint32_t channel) const {

@@ -131,6 +131,23 @@ TEST_F(SessionEndTest, HoldsBytesUntilTheOtherEndHasALeg) {  // S1
   EXPECT_EQ(log(), Lines{"1: data 1@0 hello"});
 }
 
+TEST_F(SessionEndTest, WhatCameBeforeTheEndCanBeTakenAfterItAndOnlyOnce) {  // S6
+  up();
+  frame(1, wire::Data{1, false, 0, "came"});
+  pb::Tombstone tombstone;
+  tombstone.set_session_id(std::string(16, 's'));
+  pb::LinkMessage message;
+  message.mutable_ended()->set_tombstone(tombstone.SerializeAsString());
+  node_says(1, message);
+  ASSERT_TRUE(end_.ended());
+  EXPECT_EQ(end_.readable(1), "came");
+  end_.consume(1, 4, now_);
+  EXPECT_EQ(end_.readable(1), "");
+  log_.clear();
+  take();
+  EXPECT_EQ(log(), Lines{});  // Nobody is told any more.
+}
+
 TEST_F(SessionEndTest, APlannedMoveSendsABarrierAndThenOnTheNewLegOnly) {  // L2
   up();
   write("a");
