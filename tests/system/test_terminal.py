@@ -29,6 +29,7 @@ class Shell(LiveSite):
         person = self.connect()
         self.assertEqual(person.ask("echo term=$TERM=", r"term=(\w+)=")[1], "dumb")
         person.ask("tty >/dev/null && echo is''tty", "istty")
+        person.await_text(PROMPT)  # What is typed earlier is shown again by the shell's own editor.
         person.ask("echo ec''hoed", r"echoed\r\n")
         self.assertEqual(person.everything.count("ec''hoed"), 1)  # Not by the terminal here as well.
         self.await_size(person, ROWS, COLUMNS)
@@ -41,6 +42,7 @@ class Shell(LiveSite):
         await_gone(pid, "the interrupted sleep")
         self.assertEqual(person.ask("echo code=$?=", r"code=(\d+)=")[1], "130")
 
+        person.await_text(PROMPT)
         person.type("\r~?")
         person.await_text(r"~\. ends the session")
         person.ask("~~''\x15echo ti''lde", "tilde")  # A tilde that is meant, taken back by Ctrl-U.
