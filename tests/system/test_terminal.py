@@ -127,6 +127,7 @@ class ShellThroughAnUpgrade(LiveSite):
             self.answers(person, number)
         other = self.replace_console(other, state)
         self.assertEqual(other.ask("echo pid=$$=", r"pid=(\d+)=")[1], other_shell)
+        self.assertEqual(other.ask("echo size=$(stty size)=", r"size=(\d+ \d+)=")[1], "30 90")
         other.type("exit 9\r")
         self.assertEqual(other.status(), 9)
         self.assertFalse(state.exists())
@@ -160,7 +161,7 @@ class ShellThroughAnUpgrade(LiveSite):
         os.kill(other.child(), signal.SIGKILL)
         other.await_text(r"rc=137=")  # The terminal stays raw: a killed program puts nothing back.
         before = other.everything
-        again = Person(self, "connect", "desk-1", "--state-file", state, "--resume")
+        again = Person(self, "connect", "desk-1", "--state-file", state, "--resume", size=(30, 90))
         again.await_text(r"all=400=")
         lines = [int(word) for word in re.findall(r"line=(\d+)=", before + again.everything)]
         self.assertEqual(lines, list(range(400)))
