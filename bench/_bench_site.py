@@ -15,7 +15,7 @@ from process import Child, wait_until  # noqa: E402, F401
 from releases import Release, pair  # noqa: E402
 from stage import Stage  # noqa: E402
 
-INSTANCE = 77
+INSTANCE = 7
 ENDPOINT = "load"
 
 

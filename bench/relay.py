@@ -20,7 +20,7 @@ from _bench_site import (BUILD, BenchSite, Child, DevError, Load, become_subreap
                          kill_children, main_guard, quantile, say, tools)
 
 RELAY_CORE, LOAD_CORE = 0, 1
-FRONT, BACK = "127.77.77.21:9443", "127.77.77.22:9443"
+FRONT, BACK = "127.77.7.21:9443", "127.77.7.22:9443"
 GOALS = {1: 0.85, 64: 0.70}
 WARM_S = 0.5
 

@@ -14,6 +14,15 @@ int bio_write(BIO* bio, const char* data, std::size_t size, std::size_t* written
   auto& socket = *static_cast<TlsSocket*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
   *written = 0;
+  if (socket.gathered != nullptr) {
+    socket.gathered->append(data, size);
+    *written = size;
+    return 1;
+  }
+  if (!socket.unsent.empty()) {  // An answer to a key change must not overtake these.
+    BIO_set_retry_write(bio);
+    return 0;
+  }
   ssize_t sent = -1;
   do {
     sent = send(socket.fd.get(), data, size, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "net/detail/drain.h"
 #include "net/detail/tls_bio.h"
@@ -19,6 +20,15 @@ namespace everspan::net::detail {
 namespace {
 
 constexpr std::size_t kRecordBytes = SSL3_RT_MAX_PLAIN_LENGTH;
+constexpr std::size_t kGatheredBytes = 128 * 1024;  // Of one send().
+
+// All connections of a thread gather into this one, one after another.
+std::string& shared_records() {
+  thread_local std::string records;
+  records.clear();
+  records.reserve(kGatheredBytes + 2 * SSL3_RT_MAX_PACKET_SIZE);
+  return records;
+}
 
 // Gathers what one record can take. One big piece is used where it lies; small ones are copied into
 // a buffer that all connections of a thread share.
@@ -210,32 +220,73 @@ bool TlsTransport::change_key_if_due() {
   return SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
 }
 
+// want_write: the rest lies in socket_.unsent. A broken socket ends writing only.
+IoState TlsTransport::send_records(std::string_view records) {
+  while (!records.empty()) {
+    const ssize_t sent =
+        send(socket_.fd.get(), records.data(), records.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0) {
+      records.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      break;
+    } else if (errno != EINTR) {
+      socket_.errno_value = errno;
+      return state_after_write(-1);
+    }
+  }
+  std::string rest(records);
+  socket_.unsent = std::move(rest);  // Nothing is kept of an empty one.
+  return socket_.unsent.empty() ? IoState::done : IoState::want_write;
+}
+
+// Encrypts as many records as make one send() worth its while. If the socket does not take them
+// all, the last one's bytes are not said to have moved: the owner offers them again when it can
+// write.
 IoResult TlsTransport::write(std::span<const iovec> pieces) {
   const std::size_t size = total_size(pieces);
   if (size == 0) return {IoState::done, 0};
   if (broken_ || write_broken_ || close_sent_ || !socket_.fd) return {IoState::failed, 0};
   begin_operation();
-  std::size_t moved = 0;
-  while (moved < size) {
+  if (!socket_.unsent.empty()) {
+    const std::string unsent = std::move(socket_.unsent);
+    socket_.unsent.clear();
+    const IoState state = send_records(unsent);
+    if (state != IoState::done) return {state, 0};
+  }
+  std::size_t moved = std::exchange(held_bytes_, 0);
+  std::string& records = shared_records();
+  socket_.gathered = &records;
+  std::size_t last = 0;
+  IoState state = IoState::done;
+  while (moved < size && records.size() < kGatheredBytes) {
     // A record that waits in OpenSSL must be offered again in the same length.
     const std::size_t limit = retry_bytes_ > 0 ? retry_bytes_ : kRecordBytes;
     const std::span<const char> record = gather(pieces, moved, limit);
     if (retry_bytes_ == 0 && !change_key_if_due()) {
-      return {broken({"tls", "Changing keys failed: " + openssl_error(), {}, {}}), 0};
+      state = broken({"tls", "Changing keys failed: " + openssl_error(), {}, {}});
+      break;
     }
     std::size_t written = 0;
     const int returned = SSL_write_ex(ssl_.get(), record.data(), record.size(), &written);
     if (returned != 1) {
-      const IoState state = state_after_write(returned);
+      state = state_after_write(returned);
       if (state != IoState::failed) retry_bytes_ = record.size();
-      if (moved > 0) break;
-      return {state, 0};
+      break;
     }
     retry_bytes_ = 0;
     records_written_++;
+    last = written;
     moved += written;
   }
-  return {IoState::done, moved};
+  socket_.gathered = nullptr;
+  const IoState sent = send_records(records);
+  if (sent == IoState::failed || broken_) return {IoState::failed, 0};
+  if (sent == IoState::want_write && last > 0) {
+    held_bytes_ = last;
+    moved -= last;
+  }
+  if (moved > 0) return {IoState::done, moved};
+  return {sent == IoState::done ? state : sent, 0};
 }
 
 bool TlsTransport::has_buffered() const {
@@ -245,7 +296,9 @@ bool TlsTransport::has_buffered() const {
 bool TlsTransport::send_close() {
   if (close_sent_) return true;
   // Behind half a record a close_notify would be garbage.
-  if (!established_ || broken_ || write_broken_ || !socket_.fd || retry_bytes_ > 0) return false;
+  if (!established_ || broken_ || write_broken_ || !socket_.fd || retry_bytes_ > 0 ||
+      !socket_.unsent.empty())
+    return false;
   begin_operation();
   close_sent_ = SSL_shutdown(ssl_.get()) >= 0;
   ERR_clear_error();

@@ -1,6 +1,7 @@
 #include "node/site_main.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -73,6 +74,8 @@ net::Task<> serve(SiteProcess& process, std::promise<Result<void>>& ended) {
 
 int serve_under_base() {
   set_log_program("site");
+  signal(SIGXFSZ,
+         SIG_IGN);  // A file-size limit is a full disk: an error of the write, not our end.
   const Result<void> armed = arm_failpoints();
   if (!armed) {
     log_error("site.bad_failpoint", {{"why", armed.error().text()}});

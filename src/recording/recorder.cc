@@ -37,6 +37,7 @@ struct CloseJob {
 };
 struct WriteJob {
   Batch batch;
+  std::size_t size = 0;  // Of its records, which the writer takes.
   std::function<void(Batch)> done;
 };
 using Job = std::variant<OpenJob, CloseJob, WriteJob>;
@@ -97,8 +98,8 @@ bool Recorder::State::commit(std::vector<WriteJob>& waiting) {
     failing.reset();
   }
   for (auto& job : waiting) {
-    bytes += job.batch.records.size();
-    queued_bytes -= job.batch.records.size();
+    bytes += job.size;
+    queued_bytes -= job.size;
     ++batches;
     job.done(std::move(job.batch));
   }
@@ -128,7 +129,7 @@ void Recorder::State::run_writer() {
         writer.close_stream(close->stream, std::move(close->reason));
       } else {
         auto& write = std::get<WriteJob>(job);
-        writer.add(write.batch);
+        writer.add(std::move(write.batch.records));  // Kept there until it is durable.
         waiting.push_back(std::move(write));
       }
     }
@@ -195,7 +196,8 @@ void Recorder::close_stream(std::uint32_t stream, const std::string& reason) {
 
 void Recorder::submit(Batch batch, std::function<void(Batch)> done) {
   state_->queued_bytes += batch.records.size();
-  state_->push(WriteJob{std::move(batch), std::move(done)});
+  const auto size = batch.records.size();
+  state_->push(WriteJob{std::move(batch), size, std::move(done)});
 }
 
 std::size_t Recorder::queued_bytes() const {

@@ -48,7 +48,7 @@ Result<Hashed> hash_and_copy(int from, int to, std::uint64_t bytes_max) {
       const auto w = write(to, piece.data() + done, piece.size() - done);
       if (w < 0 && errno == EINTR) continue;
       if (w < 0)
-        return fail_errno(errno == ENOSPC || errno == EDQUOT ? "disk_full" : "io",
+        return fail_errno(errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? "disk_full" : "io",
                           "Writing a release", errno);
       done += static_cast<std::size_t>(w);
     }

@@ -1,6 +1,7 @@
 #include "supervisor/run_base.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -273,6 +274,8 @@ int run_base(int argc, char** argv) {
                                .kept = {},
                                .next = "Leave --join away to make a site of its own"});
   raise_descriptor_limit();
+  signal(SIGXFSZ,
+         SIG_IGN);  // A file-size limit is a full disk: an error of the write, not our end.
   auto server = open_node(*wanted);
   if (!server) {
     const auto& code = server.error().code;

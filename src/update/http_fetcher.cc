@@ -166,6 +166,8 @@ Result<void> HttpFetcher::get(const std::string& url, std::uint64_t from, std::u
   if (!transfer.error.code.empty()) return std::unexpected(transfer.error);
   if (code == CURLE_HTTP_RETURNED_ERROR && (status == 404 || status == 403))
     return fail("not_found", url + " is not there");
+  if (code == CURLE_HTTP_RETURNED_ERROR && status == 416)  // We asked for what lies behind its end.
+    return fail("truncated", url + " is shorter than the signed metadata says");
   if (code == CURLE_HTTP_RETURNED_ERROR)
     return fail("http_error", url + " answered " + std::to_string(status));
   if (code != CURLE_OK) return failed(code, url, detail);

@@ -30,13 +30,13 @@ class Person:
     """`everspan WORDS` typed at a shell on a terminal of its own, which says the terminal's modes before
     and after it, and its exit status."""
 
-    def __init__(self, test, *words):
+    def __init__(self, test, *words, size=(ROWS, COLUMNS)):
         self.test, self.seen, self.everything = test, "", ""
         line = shlex.join(str(word) for word in test.stage.cli(*words))
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             try:
-                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
                 os.execvpe("sh", ["sh", "-c", f'stty -g; {line}; echo "rc=$?="; stty -g'],
                            dict(test.stage.env, TERM="dumb"))
             finally:

@@ -128,7 +128,7 @@ class RefusedLogIns(SiteTest):
         parts = token.split(".")
         for part in (1, 2):
             changed = parts.copy()
-            changed[part] = ("B" if changed[part][0] != "B" else "C") + changed[part][1:]
+            changed[part] = ("1" if changed[part][0] != "1" else "2") + changed[part][1:]
             self.refused(400, client, "POST", "/api/v1/enrol", self.enrol_body(".".join(changed), "forged"),
                          code="bad_token")
         self.refused(400, client, "POST", "/api/v1/enrol", self.enrol_body("no token at all", "forged"),

@@ -29,6 +29,7 @@ class Shell(LiveSite):
         person = self.connect()
         self.assertEqual(person.ask("echo term=$TERM=", r"term=(\w+)=")[1], "dumb")
         person.ask("tty >/dev/null && echo is''tty", "istty")
+        person.await_text(PROMPT)  # What is typed earlier is shown again by the shell's own editor.
         person.ask("echo ec''hoed", r"echoed\r\n")
         self.assertEqual(person.everything.count("ec''hoed"), 1)  # Not by the terminal here as well.
         self.await_size(person, ROWS, COLUMNS)
@@ -41,6 +42,7 @@ class Shell(LiveSite):
         await_gone(pid, "the interrupted sleep")
         self.assertEqual(person.ask("echo code=$?=", r"code=(\d+)=")[1], "130")
 
+        person.await_text(PROMPT)
         person.type("\r~?")
         person.await_text(r"~\. ends the session")
         person.ask("~~''\x15echo ti''lde", "tilde")  # A tilde that is meant, taken back by Ctrl-U.
@@ -125,6 +127,7 @@ class ShellThroughAnUpgrade(LiveSite):
             self.answers(person, number)
         other = self.replace_console(other, state)
         self.assertEqual(other.ask("echo pid=$$=", r"pid=(\d+)=")[1], other_shell)
+        self.assertEqual(other.ask("echo size=$(stty size)=", r"size=(\d+ \d+)=")[1], "30 90")
         other.type("exit 9\r")
         self.assertEqual(other.status(), 9)
         self.assertFalse(state.exists())
@@ -158,7 +161,7 @@ class ShellThroughAnUpgrade(LiveSite):
         os.kill(other.child(), signal.SIGKILL)
         other.await_text(r"rc=137=")  # The terminal stays raw: a killed program puts nothing back.
         before = other.everything
-        again = Person(self, "connect", "desk-1", "--state-file", state, "--resume")
+        again = Person(self, "connect", "desk-1", "--state-file", state, "--resume", size=(30, 90))
         again.await_text(r"all=400=")
         lines = [int(word) for word in re.findall(r"line=(\d+)=", before + again.everything)]
         self.assertEqual(lines, list(range(400)))

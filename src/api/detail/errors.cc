@@ -28,6 +28,17 @@ constexpr std::array kCodes{
     StatusOfCode{"timeout", 503},
     StatusOfCode{"disk_full", 503},
     StatusOfCode{"depot_unreachable", 503},
+    StatusOfCode{"unreachable", 503},
+    StatusOfCode{"http_error", 503},
+    StatusOfCode{"truncated", 503},
+    // What the update source offers must not be taken.
+    StatusOfCode{"rollback", 409},
+    StatusOfCode{"unknown_key", 409},
+    StatusOfCode{"bad_signature", 409},
+    StatusOfCode{"bad_metadata", 409},
+    StatusOfCode{"bad_hash", 409},
+    StatusOfCode{"expired", 409},
+    StatusOfCode{"missing_metadata", 409},
     // The state of the site says no.
     StatusOfCode{"conflict", 409},
     StatusOfCode{"not_primary", 409},

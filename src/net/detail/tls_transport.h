@@ -14,6 +14,8 @@ struct TlsSocket {
   bool drained = false;  // The last recv() returned less than it asked for: no need to ask again.
   bool eof = false;
   int errno_value = 0;
+  std::string* gathered = nullptr;  // Set: what is written is added here, and sent by send_records.
+  std::string unsent;               // Records that the socket did not take yet; they go first.
 };
 
 class TlsTransport final : public Transport {
@@ -49,6 +51,7 @@ class TlsTransport final : public Transport {
   IoState broken(Error error);
   Error handshake_error() const;
   bool change_key_if_due();
+  IoState send_records(std::string_view records);
 
   std::shared_ptr<const TlsContext::State> context_;
   TlsSocket socket_;
@@ -58,6 +61,9 @@ class TlsTransport final : public Transport {
   Error error_;
   std::string root_pem_;
   std::size_t retry_bytes_ = 0;  // A record of this many bytes waits inside OpenSSL.
+  // As many bytes lie encrypted in socket_.unsent but were not yet said to have moved: so the owner
+  // comes again with them, as Transport::write() demands.
+  std::size_t held_bytes_ = 0;
   std::uint64_t records_written_ = 0;
   bool more_to_read_ = true;  // Until a read had to wait: the handshake may have read ahead.
   bool established_ = false;

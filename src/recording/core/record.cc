@@ -1,6 +1,11 @@
 #include "recording/core/record.h"
 
 #include <array>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+#endif
 
 #include "common/bytes.h"
 #include "common/check.h"
@@ -28,6 +33,38 @@ constexpr Tables make_tables() {
 }
 constexpr Tables kTables = make_tables();
 
+std::uint32_t crc32c_by_table(std::uint32_t c, std::string_view bytes) {
+  const auto* p = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  std::size_t left = bytes.size();
+  for (; left >= 8; left -= 8, p += 8) {
+    c ^= std::uint32_t{p[0]} | std::uint32_t{p[1]} << 8 | std::uint32_t{p[2]} << 16 |
+         std::uint32_t{p[3]} << 24;
+    c = kTables[7][c & 0xff] ^ kTables[6][c >> 8 & 0xff] ^ kTables[5][c >> 16 & 0xff] ^
+        kTables[4][c >> 24] ^ kTables[3][p[4]] ^ kTables[2][p[5]] ^ kTables[1][p[6]] ^
+        kTables[0][p[7]];
+  }
+  for (; left > 0; --left, ++p) c = c >> 8 ^ kTables[0][(c ^ *p) & 0xff];
+  return c;
+}
+
+#if defined(__x86_64__)
+// The same by the processor's own instruction, several times faster.
+__attribute__((target("sse4.2"))) std::uint32_t crc32c_by_processor(std::uint32_t c,
+                                                                    std::string_view bytes) {
+  const char* p = bytes.data();
+  std::size_t left = bytes.size();
+  std::uint64_t wide = c;
+  for (; left >= 8; left -= 8, p += 8) {
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, p, 8);
+    wide = _mm_crc32_u64(wide, eight);
+  }
+  c = static_cast<std::uint32_t>(wide);
+  for (; left > 0; --left, ++p) c = _mm_crc32_u8(c, static_cast<std::uint8_t>(*p));
+  return c;
+}
+#endif
+
 void begin_record(std::string& out, RecordType type, std::size_t body_size) {
   put_u32(out, static_cast<std::uint32_t>(1 + body_size));
   put_u32(out, 0);
@@ -52,18 +89,15 @@ Result<Record> split(std::string_view chained) {
 }  // namespace
 
 std::uint32_t crc32c(std::string_view bytes) {
-  std::uint32_t c = 0xffffffffU;
-  const auto* p = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  std::size_t left = bytes.size();
-  for (; left >= 8; left -= 8, p += 8) {
-    c ^= std::uint32_t{p[0]} | std::uint32_t{p[1]} << 8 | std::uint32_t{p[2]} << 16 |
-         std::uint32_t{p[3]} << 24;
-    c = kTables[7][c & 0xff] ^ kTables[6][c >> 8 & 0xff] ^ kTables[5][c >> 16 & 0xff] ^
-        kTables[4][c >> 24] ^ kTables[3][p[4]] ^ kTables[2][p[5]] ^ kTables[1][p[6]] ^
-        kTables[0][p[7]];
-  }
-  for (; left > 0; --left, ++p) c = c >> 8 ^ kTables[0][(c ^ *p) & 0xff];
-  return c ^ 0xffffffffU;
+#if defined(__x86_64__)
+  static const bool has_instruction = __builtin_cpu_supports("sse4.2") != 0;
+  if (has_instruction) return crc32c_by_processor(0xffffffffU, bytes) ^ 0xffffffffU;
+#endif
+  return crc32c_by_table(0xffffffffU, bytes) ^ 0xffffffffU;
+}
+
+std::uint32_t crc32c_portable(std::string_view bytes) {
+  return crc32c_by_table(0xffffffffU, bytes) ^ 0xffffffffU;
 }
 
 Result<std::optional<Record>> parse_record(std::string_view bytes, std::size_t& size) {
@@ -152,19 +186,21 @@ void append_chain(std::string& out, RecordType type, std::uint32_t stream, std::
   out += message;
 }
 
-std::size_t seal_record(char* bytes, std::size_t room, Record& record) {
-  const std::string_view view(bytes, room);
-  check(room > kRecordHeaderBytes, "a record of ours has its header");
-  const std::size_t body = get_u32(at(view, 0));
-  check(body >= 1 && body <= kRecordBytesMax && kRecordHeaderBytes + body <= room,
+Record own_record(std::string_view bytes) {
+  check(bytes.size() > kRecordHeaderBytes, "a record of ours has its header");
+  const std::size_t body = get_u32(at(bytes, 0));
+  check(body >= 1 && body <= kRecordBytesMax && kRecordHeaderBytes + body <= bytes.size(),
         "a record of ours is whole");
-  const auto chained = view.substr(kRecordHeaderBytes, body);
-  const auto sum = crc32c(chained);
-  for (int i = 0; i < 4; ++i) bytes[4 + i] = static_cast<char>(sum >> (24 - 8 * i) & 0xff);
-  const auto parts = split(chained);
+  const auto parts = split(bytes.substr(kRecordHeaderBytes, body));
   check(parts.has_value(), "a record of ours has its form");
-  record = *parts;
-  return kRecordHeaderBytes + body;
+  return *parts;
+}
+
+std::size_t seal_record(char* bytes, std::size_t room, Record& record) {
+  record = own_record({bytes, room});
+  const auto sum = crc32c(record.chained);
+  for (int i = 0; i < 4; ++i) bytes[4 + i] = static_cast<char>(sum >> (24 - 8 * i) & 0xff);
+  return kRecordHeaderBytes + record.chained.size();
 }
 
 }  // namespace everspan::recording

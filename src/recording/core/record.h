@@ -39,6 +39,8 @@ inline constexpr std::size_t kRecordBytesMax = 1 << 20;  // Far above a payload 
 inline constexpr std::size_t kDataFixedBytes = 4 + 4 + 1 + 8 + 8;
 
 [[nodiscard]] std::uint32_t crc32c(std::string_view bytes);
+// The same without the processor's instruction.
+[[nodiscard]] std::uint32_t crc32c_portable(std::string_view bytes);
 
 struct Record {
   RecordType type = RecordType::file;
@@ -81,6 +83,8 @@ void append_chain(std::string& out, RecordType type, std::uint32_t stream, std::
 template <class Each>
 void seal_records(std::string& bytes, std::size_t from, Each each);
 
+// A whole record that was made here, at the front of `bytes`; its checksum is not looked at.
+[[nodiscard]] Record own_record(std::string_view bytes);
 // Size of the record at `at`, and its checksum written there. For seal_records.
 [[nodiscard]] std::size_t seal_record(char* at, std::size_t room, Record& record);
 

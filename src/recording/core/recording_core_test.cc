@@ -69,6 +69,11 @@ TEST(OffsetSet, agrees_with_a_set_of_single_numbers) {
 TEST(Crc32c, gives_the_value_of_rfc_3720) {
   EXPECT_EQ(crc32c("123456789"), 0xe3069283U);
   EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aaU);
+  std::string bytes;
+  for (int size = 0; size < 100; ++size) {
+    EXPECT_EQ(crc32c(bytes), crc32c_portable(bytes)) << size;
+    bytes.push_back(static_cast<char>(size * 37 + 5));
+  }
 }
 
 TEST(SessionTap, takes_each_byte_once_whatever_comes_twice) {

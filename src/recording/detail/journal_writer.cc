@@ -27,8 +27,8 @@ void JournalWriter::open_stream(std::uint32_t stream, SessionInfo info) {
   streams_[stream].info = std::move(info);
 }
 
-void JournalWriter::add(const Batch& batch) {
-  batches_.push_back(batch);
+void JournalWriter::add(std::string records) {
+  batches_.push_back(std::move(records));
 }
 
 void JournalWriter::close_stream(std::uint32_t stream, std::string reason) {
@@ -107,7 +107,7 @@ void JournalWriter::end_segment(std::uint32_t number, Stream& stream, const std:
 
 void JournalWriter::lay_out(std::int64_t wall_ms) {
   for (const auto& batch : batches_) {
-    std::string_view rest = batch.records;
+    std::string_view rest = batch;
     while (!rest.empty()) {
       const auto size = size_of_record(rest);
       const auto number = stream_of_record(rest);
@@ -136,15 +136,13 @@ void JournalWriter::lay_out(std::int64_t wall_ms) {
 
 // All of it is durable: remember for the next file, forget what is closed.
 void JournalWriter::settle() {
-  for (auto& batch : batches_) {
-    std::string_view rest = batch.records;
+  for (const auto& batch : batches_) {
+    std::string_view rest = batch;
     while (!rest.empty()) {
       const auto size = size_of_record(rest);
       const auto found = streams_.find(stream_of_record(rest));
       if (found != streams_.end()) {
-        std::string sealed(rest.substr(0, size));
-        Record record;
-        (void)seal_record(sealed.data(), sealed.size(), record);
+        const Record record = own_record(rest.substr(0, size));
         if (record.type == RecordType::snapshot) {
           pb::RecorderSnapshot delta;
           if (delta.ParseFromArray(record.body.data(), static_cast<int>(record.body.size())))

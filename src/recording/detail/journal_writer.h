@@ -22,7 +22,7 @@ class JournalWriter {
   // Known from here on; nothing is written before its first record.
   void open_stream(std::uint32_t stream, SessionInfo info);
   // These three are collected and leave with commit().
-  void add(const Batch& batch);
+  void add(std::string records);  // Of a Batch.
   void close_stream(std::uint32_t stream, std::string reason);
   // Writes and fsyncs what was collected. After an error nothing of it counts as durable and it is
   // kept: commit() again writes all of it to a new file.
@@ -58,7 +58,7 @@ class JournalWriter {
   bool suspect_ = false;  // A write or fsync of the current file failed.
   std::string out_;
   std::map<std::uint32_t, Stream> streams_;
-  std::vector<Batch> batches_;
+  std::vector<std::string> batches_;
   std::vector<std::pair<std::uint32_t, std::string>> closing_;
   std::uint64_t files_ = 0;
 };

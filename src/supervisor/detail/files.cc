@@ -32,8 +32,8 @@ Result<void> write_all(int fd, std::string_view bytes, const std::string& path) 
     const auto n = write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0)
-      return fail_errno(errno == ENOSPC || errno == EDQUOT ? "disk_full" : "io", "Writing " + path,
-                        errno);
+      return fail_errno(errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? "disk_full" : "io",
+                        "Writing " + path, errno);
     bytes.remove_prefix(static_cast<std::size_t>(n));
   }
   return {};

@@ -143,6 +143,10 @@ TEST_F(PlanCore, ABadLineIsTriedAgainUnderANewKeyButABadSignatureIsNot) {
   pass(kRetryDelay);
   EXPECT_NE(sent.back().key, first);
   EXPECT_EQ(last(), Action::fetch);
+  const std::string second = sent.back().key;
+  answer(false, "stage_failed");  // Base's checker was killed.
+  pass(kRetryDelayMax);
+  EXPECT_NE(sent.back().key, second);
   answer(false, "bad_signature");
   EXPECT_EQ(state.stored.status, Status::failed);
   EXPECT_EQ(state.stored.why_code, "bad_signature");

@@ -73,8 +73,9 @@ bool worth_another_try(StepKind kind, std::string_view code) {
   if (kind == StepKind::candidate ||
       kind == StepKind::switch_over)  // Base did nothing; soon it may.
     return code == "retiring" || code == "not_serving";
-  for (const std::string_view good : {"unreachable", "timeout", "truncated", "http_error", "cut",
-                                      "busy", "unavailable", "missing_metadata", "base_gone"})
+  for (const std::string_view good :
+       {"unreachable", "timeout", "truncated", "http_error", "cut", "busy", "unavailable",
+        "missing_metadata", "base_gone", "stage_failed"})  // The last: its checker was killed.
     if (code == good) return true;
   return false;
 }
