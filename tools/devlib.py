@@ -115,9 +115,9 @@ def build(preset="release", targets=("all",), *, version=None, folder=None, sour
         run_logged(f"{name}-configure",
                    ["cmake", "--preset", preset, "-B", str(folder), f"-DEVERSPAN_VERSION={version}",
                     *[f"-D{define}" for define in defines]],
-                   cwd=source, title=f"configure {folder.name}")
+                   cwd=source, title=f"configure {name.removeprefix('build-')}")
         run_logged(name, ["ninja", "-C", str(folder), *targets], cwd=source,
-                   title=f"build {folder.name}")
+                   title=f"build {name.removeprefix('build-')}")
     return folder
 
 

@@ -1,9 +1,7 @@
-"""Ordinary programs through a site: bytes, exit status, tar, rsync, git, ssh; some of them while it
-is upgraded."""
+"""Commands through a site (`connect -T`): bytes, ends, exit status, errors, and across an upgrade."""
 import hashlib
 import http.client
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +11,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from site_fixture import SiteTest  # noqa: E402
 import commands  # noqa: E402
 from https import ApiError  # noqa: E402
-from process import Child  # noqa: E402
 
 ENDED = ("done", "rolled_back", "parked", "failed")
 
@@ -67,32 +64,6 @@ class ThroughSite(SiteTest):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(b"nobody", done.stderr)
 
-    def test_tar_goes_through(self):
-        source = self.make_tree()
-        pull = subprocess.run(shlex.join(self.cli("connect", "desk-1", "-T", "--", "tar", "c", "-C", str(source), "."))
-                              + f" | tar x -C {self.empty('unpacked')}", shell=True, env=self.stage.env, timeout=60)
-        self.assertEqual(pull.returncode, 0)
-        self.assert_same(source, self.stage.folder / "unpacked")
-
-    def test_rsync_goes_through(self):
-        source, target = self.make_tree(), self.empty("synced")
-        done = subprocess.run(["rsync", "-a", "-e", shlex.join(self.cli("connect", "-T")), f"desk-1:{source}/",
-                               f"{target}/"], env=self.stage.env, capture_output=True, text=True, timeout=60)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assert_same(source, target)
-
-    def test_git_goes_through(self):
-        source = self.make_tree()
-        git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-c", "safe.directory=*", "-C", str(source)]
-        for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
-            subprocess.run([*git, *words], check=True, capture_output=True)
-        target = self.stage.folder / "cloned"
-        env = dict(self.stage.env, GIT_SSH_COMMAND=shlex.join(self.cli("connect", "-T")), GIT_SSH_VARIANT="simple")
-        done = subprocess.run(["git", "clone", "-q", f"desk-1:{source}", str(target)], env=env, capture_output=True,
-                              text=True, timeout=60)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual((target / "a/one.bin").read_bytes(), (source / "a/one.bin").read_bytes())
-
     def test_a_copy_goes_on_while_the_site_is_upgraded(self):
         """A slow stream that spans the whole upgrade, compared byte by byte."""
         count, size = 120, 40_000
@@ -106,57 +77,6 @@ class ThroughSite(SiteTest):
         expected = b"".join(bytes([i % 64 + 32]) * size for i in range(1, count + 1))
         self.assertEqual(len(data), len(expected))
         self.assertEqual(data, expected)
-
-    def test_ssh_through_a_tunnel_survives_an_upgrade(self):
-        port, key = self.start_sshd()
-        proxy = shlex.join(self.cli("tunnel", "desk-1", f"127.77.{self.stage.instance}.1:{port}", "--stdio"))
-        ssh = Child("ssh", ["ssh", "-F", "/dev/null", "-i", key, "-o", "StrictHostKeyChecking=no", "-o",
-                            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", f"ProxyCommand={proxy}", "desk-1",
-                            "while read line; do echo answer $line; done"],
-                    self.stage.logs / "ssh.log", interactive=True, env=self.stage.env)
-
-        def ask(word):
-            ssh.process.stdin.write(f"{word}\n".encode())
-            ssh.process.stdin.flush()
-            ssh.expect(f"answer {word}", 30)
-
-        ask("before")
-        self.assertEqual(self.upgrade(), "done")
-        ask("after")
-        ssh.process.stdin.close()
-        self.assertEqual(ssh.wait(20), 0)
-
-    # ---- helpers ----
-    def empty(self, name):
-        folder = self.stage.folder / name
-        folder.mkdir()
-        return folder
-
-    def make_tree(self):
-        folder = self.empty("tree")
-        (folder / "a").mkdir()
-        (folder / "a/one.bin").write_bytes(os.urandom(1_500_000))
-        (folder / "two.txt").write_text("two\n")
-        return folder
-
-    def assert_same(self, one, other):
-        for path in ("a/one.bin", "two.txt"):
-            self.assertEqual((one / path).read_bytes(), (other / path).read_bytes())
-
-    def start_sshd(self):
-        folder = self.empty("sshd")
-        for name in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-        port = 2200
-        (folder / "config").write_text(
-            f"ListenAddress 127.77.{self.stage.instance}.1:{port}\nHostKey {folder}/host\n"
-            f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\nPidFile none\n"
-            "PermitRootLogin yes\nPasswordAuthentication no\n")
-        if os.geteuid() == 0:
-            os.makedirs("/run/sshd", exist_ok=True)
-        sshd = Child("sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", folder / "config"], self.stage.logs / "sshd.log")
-        self.stage.wait_port(f"127.77.{self.stage.instance}.1:{port}", sshd)
-        return port, folder / "user"
 
 
 if __name__ == "__main__":
