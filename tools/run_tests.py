@@ -8,21 +8,24 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devlib import (BUILD, LOGS, ROOT, DevError, become_subreaper, build, kill_children, main_guard, say,
-                    test_list)
+from devlib import (BUILD, LOGS, ROOT, DevError, become_subreaper, build, kill_children, kill_leftovers,
+                    main_guard, say, test_list)
 
 PYTHON = ["/usr/bin/python3", "-B"]
 TIERS = ("lint", "link", "tools", "unit", "sim", "system", "kill")
 DEFAULT = ("lint", "link", "tools", "unit", "sim", "system")
 SIM_SEEDS, SIM_SEEDS_SANITIZED, SIM_SEEDS_CHECK = 2000, 200, 200
 SLOW_SHOWN_S = 20
+LEFT_AFTER_S = 600
 
 
 @dataclass
@@ -92,7 +95,7 @@ def collect(tiers, args):
     if "system" in tiers:
         tests += python_tests("system", "tests/system/test_*.py")
     if "kill" in tiers or "system" in tiers:
-        tests += kill_tests(args.seed, everything="kill" in tiers)
+        tests += kill_tests(args.seed, everything="kill" in tiers or bool(args.names))
     return tests
 
 
@@ -224,6 +227,21 @@ class Runner:
                 self.take(test)
 
 
+def clean_leftovers():
+    """Folders and processes of system tests whose run was killed: nobody holds their instance, and
+    nobody touched them for a while."""
+    for folder in (BUILD / "system").glob("*-*"):
+        number = next(word for word in folder.name.split("-") if word.isdigit())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+            try:
+                lock.bind(f"\0everspan-demo-{number}")
+            except OSError:
+                continue
+            if time.time() - folder.stat().st_mtime > LEFT_AFTER_S:
+                kill_leftovers(folder)
+                shutil.rmtree(folder)
+
+
 def prepare(tiers, args):
     """Builds what the chosen tiers need."""
     if args.no_build:
@@ -247,7 +265,7 @@ def choose(args):
     tiers = [word for word in args.what if word in TIERS]
     names = [word for word in args.what if word not in TIERS]
     if names or not tiers:
-        tiers = tiers or list(DEFAULT)
+        tiers = list(dict.fromkeys([*tiers, *DEFAULT]))
     if args.check:
         tiers = ["lint", "link", "tools", "unit", "sim"]
     return tiers, names
@@ -264,13 +282,17 @@ def main():
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     tiers, names = choose(args)
+    args.names = names
     become_subreaper()
     started = time.monotonic()
     (LOGS / "tests").mkdir(parents=True, exist_ok=True)
+    clean_leftovers()
     prepare(tiers, args)
     tests = collect(tiers, args)
     if names:
-        tests = [test for test in tests if any(name in f"{test.tier}/{test.name}" for name in names)]
+        asked = [word for word in args.what if word in TIERS]
+        tests = [test for test in tests
+                 if test.tier in asked or any(name in f"{test.tier}/{test.name}" for name in names)]
         if not tests:
             raise DevError(f"no test is called {' or '.join(names)}", 2)
     if args.list:

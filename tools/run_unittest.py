@@ -12,7 +12,8 @@ from devlib import become_subreaper, kill_children
 
 
 def load(path):
-    sys.path[:0] = [os.path.dirname(os.path.abspath(path))]
+    tools = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:0] = [os.path.dirname(os.path.abspath(path)), os.path.join(tools, "demo")]
     spec = importlib.util.spec_from_file_location(os.path.basename(path).removesuffix(".py"), path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
