@@ -108,6 +108,7 @@ bool wait_for(net::asio::io_context& loop, std::chrono::seconds at_most,
   const auto until = std::chrono::steady_clock::now() + at_most;
   while (!on_loop(loop, holds)) {
     if (std::chrono::steady_clock::now() > until) return false;
+    // lint: allow sleep because a condition is polled, with a deadline
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   return true;

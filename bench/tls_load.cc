@@ -193,6 +193,7 @@ bool wait_for(net::asio::io_context& loop, World& world,
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!on_loop(loop, [&] { return holds(world.totals, number); })) {
     if (std::chrono::steady_clock::now() > until) return false;
+    // lint: allow sleep because a condition is polled, with a deadline
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   return true;

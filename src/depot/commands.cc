@@ -100,7 +100,8 @@ Result<update::PackageInput> package_input(const std::string& word) {
   return input;
 }
 
-// What the site program among them says of itself. Without one, or from release 0.1.0: the first levels.
+// What the site program among them says of itself. Without one, or from release 0.1.0: the first
+// levels.
 Result<update::ReleaseInfo> release_info_of(const std::vector<update::PackageInput>& inputs) {
   constexpr std::uint64_t kProgramBytesMax = 1ULL << 30;
   for (const update::PackageInput& input : inputs) {
@@ -195,13 +196,13 @@ void add_build_options(CLI::App* command, Words& words) {
   command->add_option("--out", words.out, "Package file (default: its proper name here)");
   command->add_option("--needs-base", words.needs_base, "Base software that it needs: '>=0.1.0'");
   command->add_option("--from", words.needs_from, "Releases that it can follow; repeatable");
-  command->add_option("--wire-min", words.wire_min, 
+  command->add_option("--wire-min", words.wire_min,
                       "Oldest wire version that it speaks (default: what the program says)");
-  command->add_option("--wire-max", words.wire_max, 
+  command->add_option("--wire-max", words.wire_max,
                       "Newest wire version that it speaks (default: what the program says)");
-  command->add_option("--log-format", words.log_format, 
+  command->add_option("--log-format", words.log_format,
                       "Log format that it needs (default: what the program says)");
-  command->add_option("--feature-level", words.feature_level, 
+  command->add_option("--feature-level", words.feature_level,
                       "Feature level after finalise (default: what the program says)");
   command->add_option("--security-floor", words.security_floor,
                       "No release below this after finalise");

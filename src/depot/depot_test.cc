@@ -115,8 +115,8 @@ TEST_F(Depot, RefreshSignsAnewWhatIsOld) {
 TEST_F(Depot, APackageSaysTheLevelsThatItsProgramSays) {
   const auto build = [&](const std::string& content, std::vector<std::string> more) {
     EXPECT_TRUE(update::write_file_atomic(root + "/everspan-site", content));
-    std::vector<std::string> words{"everspan-depot", "build-package", "--version", "0.2.0",
-                                   "--out",          root + "/p.pkg"};
+    std::vector<std::string> words{"everspan-depot", "build-package", "--version",
+                                   "0.2.0",          "--out",         root + "/p.pkg"};
     words.insert(words.end(), more.begin(), more.end());
     words.push_back(root + "/everspan-site");
     std::vector<char*> argv;

@@ -13,8 +13,7 @@ namespace everspan::node {
 namespace {
 
 constexpr std::size_t kEntriesAtOnce = 512;
-constexpr std::string_view kKinds[] = {"site", "endpoint", "session", "feature_level",
-                                       "setting"};
+constexpr std::string_view kKinds[] = {"site", "endpoint", "session", "feature_level", "setting"};
 constexpr std::string_view kBanner = "site.banner";
 
 }  // namespace

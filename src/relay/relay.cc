@@ -194,8 +194,7 @@ void Relay::close_endpoint(const EndpointId& endpoint, const std::string& code) 
 }
 
 void Relay::broadcast_notice() {
-  for (const auto& shard : state_->shards)
-    state_->post(*shard, [](Shard& s) { s.send_notice(); });
+  for (const auto& shard : state_->shards) state_->post(*shard, [](Shard& s) { s.send_notice(); });
 }
 
 std::size_t Relay::session_count() const {

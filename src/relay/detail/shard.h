@@ -35,7 +35,7 @@ struct Opened {
   std::string exporter;
   std::string release;
   std::uint32_t wire = wire::kWireMin;  // What is spoken on it.
-  pb::LinkMessage message;  // Attach or AgentRegister
+  pb::LinkMessage message;              // Attach or AgentRegister
 };
 
 // Said nothing useful: gets a Refuse and goes.
