@@ -54,6 +54,7 @@ net::Task<> SiteProcess::run_handover(HandoverLink& link) {
 void SiteProcess::on_handover_closed() {
   if (live_ != nullptr) live_->set_peer(nullptr);
   peer_probe_port_ = 0;
+  if (!writes_.serving()) ready_ = false;  // Nobody to forward to.
   base_.set_peer_pid(0);
   writes_.peer_lost();
 }

@@ -258,8 +258,7 @@ void SiteProcess::not_serving(Generation generation, std::string why) {
 }
 
 void SiteProcess::stop_accepting() {
-  serving_now_ = false;
-  ready_ = false;
+  serving_now_ = false;  // Still ready: what comes on connections that are here is forwarded.
   tasks_.spawn("leave", leave());
 }
 
