@@ -200,9 +200,9 @@ net::Task<Result<api::UpgradeView>> NodeUpgrade::status_here() {
   view.sessions_total = total_;
   if (runner_ != nullptr) {
     view.progress = runner_->progress();
-    co_return view;
+    if (view.progress.any) co_return view;
   }
-  // A learner shows the stored plan, which the writer keeps up to date.
+  // A learner, and a writer that has not taken the plan up yet, show what is stored.
   const Result<std::optional<std::string>> record = co_await load_plan();
   if (!record) co_return fail(record);
   if (!record->has_value()) co_return view;
