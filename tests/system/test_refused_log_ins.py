@@ -5,6 +5,7 @@ import os
 import statistics
 import sys
 import time
+import ssl
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -139,7 +140,11 @@ class RefusedLogIns(SiteTest):
         client = self.new_client()
         client.login("admin", self.password())
         self.refused(400, client, "PUT", "/api/v1/settings/site.note.x", {"value": "x", "unknown": 1})
-        self.refused(413, client, "PUT", "/api/v1/settings/site.note.x", {"value": "x" * 300_000})
+        try:
+            self.refused(413, client, "PUT", "/api/v1/settings/site.note.x", {"value": "x" * 300_000})
+        except (ConnectionError, ssl.SSLError):
+            client = self.new_client()  # The site may close before the whole body was sent: refused as well.
+            client.login("admin", self.password())
         self.refused(404, client, "GET", "/api/v1/no/such/path")
 
     def test_the_same_idempotency_key_runs_once(self):
