@@ -2,10 +2,10 @@
 client that shares no code with the product."""
 import concurrent.futures
 import os
+import ssl
 import statistics
 import sys
 import time
-import ssl
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
