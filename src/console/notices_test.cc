@@ -12,11 +12,13 @@
 namespace everspan::console {
 namespace {
 
-std::string read_now(int fd) {
-  std::string out(4096, '\0');
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-  const ssize_t got = read(fd, out.data(), out.size());
-  out.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+// The kernel carries a terminal's bytes across in a work queue of its own, a piece at a time: what was
+// written is all there only when a mark that was written after it is.
+std::string read_to_mark(int near, int far) {
+  constexpr char kMark = '\x04';
+  EXPECT_EQ(write(far, &kMark, 1), 1);
+  std::string out;
+  for (char byte = 0; read(near, &byte, 1) == 1 && byte != kMark;) out += byte;
   return out;
 }
 
@@ -34,6 +36,7 @@ struct Terminal {
     close(far);
     close(near);
   }
+  [[nodiscard]] std::string heard() const { return read_to_mark(near, far); }
   int near = posix_openpt(O_RDWR | O_NOCTTY);
   int far = -1;
 };
@@ -42,13 +45,13 @@ TEST(Notices, TheSitesWordsAreShownOnceOnATerminal) {
   Terminal terminal;
   Notices notices(terminal.far);
   notices.site_says("Back at 5\nAnn", false);
-  EXPECT_EQ(read_now(terminal.near), "everspan: [site] Back at 5\neverspan: [site] Ann\n");
+  EXPECT_EQ(terminal.heard(), "everspan: [site] Back at 5\neverspan: [site] Ann\n");
   notices.site_says("Back at 5\nAnn", false);
-  EXPECT_EQ(read_now(terminal.near), "") << "a new leg hears it again";
+  EXPECT_EQ(terminal.heard(), "") << "a new leg hears it again";
   notices.site_says("", false);
-  EXPECT_EQ(read_now(terminal.near), "");
+  EXPECT_EQ(terminal.heard(), "");
   notices.site_says("\x1b]0;x\x07\u202e", false);
-  EXPECT_EQ(read_now(terminal.near), "everspan: [site] ?]0;x??\n");
+  EXPECT_EQ(terminal.heard(), "everspan: [site] ?]0;x??\n");
 }
 
 TEST(Notices, NothingOfItGoesIntoAFileOrAPipe) {
@@ -56,9 +59,9 @@ TEST(Notices, NothingOfItGoesIntoAFileOrAPipe) {
   ASSERT_EQ(pipe(pipe_ends), 0);
   Notices notices(pipe_ends[1]);
   notices.site_says("Back at 5", false);
-  close(pipe_ends[1]);
-  EXPECT_EQ(read_now(pipe_ends[0]), "");
+  EXPECT_EQ(read_to_mark(pipe_ends[0], pipe_ends[1]), "");
   close(pipe_ends[0]);
+  close(pipe_ends[1]);
 }
 
 }  // namespace
