@@ -195,6 +195,26 @@ TEST_F(RelayTest, sessions_move_there_and_back_again) {
   expect_whole_recording(session);
 }
 
+TEST_F(RelayTest, no_frame_passes_the_answer_of_the_other_process) {  // P9
+  constexpr int kPairs = 20;
+  for (int i = 0; i < kPairs; ++i) add_pair(random_id<SessionId>(), 1 << 30);
+  const auto all_flow = [&] {
+    return std::ranges::all_of(ends, [](const auto& end) { return end->received > 5000; });
+  };
+  ASSERT_TRUE(watch.wait(all_flow));
+  join_processes();
+  for (int round = 0; round < 5; ++round) {
+    move(*old_one, *new_one);
+    move(*new_one, *old_one);
+  }
+  std::uint64_t noticed = 0;
+  for (const auto& end : ends) {
+    EXPECT_EQ(end->wrong, 0U);
+    noticed += end->noticed;
+  }
+  EXPECT_EQ(noticed, 0U) << "frames were lost without a word and had to be asked for";
+}
+
 TEST_F(RelayTest, the_old_process_dies_while_sessions_move) {
   const auto session = random_id<SessionId>();
   add_pair(session);

@@ -333,6 +333,7 @@ class TestEnd {
   std::atomic<bool> up = false;
   std::atomic<std::uint64_t> generation = 0;
   std::atomic<bool> all_recorded = false;
+  std::atomic<std::uint64_t> noticed = 0;  // Losses that nobody told it of.
   [[nodiscard]] std::string ended_code() const {
     const std::lock_guard lock(mutex_);
     return ended_code_;
@@ -452,6 +453,7 @@ class TestEnd {
       for (auto& action : actions) act(action);
     up = end_->connected();
     generation = end_->generation_used();
+    noticed = end_->noticed();
     const auto* channel = end_->channel(1);
     // An end forgets a channel only when all it sent is acknowledged, by the recorder too.
     if (finished_) all_recorded = channel == nullptr || channel->recorded() > options_.total;

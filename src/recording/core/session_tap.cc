@@ -184,6 +184,17 @@ std::vector<SessionTap::Progress> SessionTap::take_progress(Direction direction)
   return grown;
 }
 
+bool SessionTap::progress_is_urgent() const {
+  constexpr std::uint64_t kMuch = 32 * 1024;  // An eighth of a sender's ring.
+  if (!again_.empty()) return true;
+  return std::ranges::any_of(streams_, [](const auto& entry) {
+    const auto& [key, stream] = entry;
+    const auto kept = stream.kept.first_missing();
+    if (kept <= stream.told) return false;
+    return key.first == 0 || stream.fin_end != 0 || kept - stream.told >= kMuch;
+  });
+}
+
 std::vector<SessionTap::Progress> SessionTap::all_progress(Direction direction) const {
   std::vector<Progress> all;
   for (const auto& [key, stream] : streams_)

@@ -66,6 +66,8 @@ class SessionTap {
 
   // Streams of this direction whose durable offset grew since the last call.
   [[nodiscard]] std::vector<Progress> take_progress(Direction direction);
+  // There is some that a sender may be waiting for: much of it, an ended stream, or channel 0.
+  [[nodiscard]] bool progress_is_urgent() const;
   [[nodiscard]] std::vector<Progress> all_progress(Direction direction) const;
   [[nodiscard]] std::uint64_t durable(std::uint32_t channel, Direction direction) const;
   // Everything that was put into batches is durable.

@@ -21,6 +21,12 @@ bool SessionCore::has_leg_anywhere() const {
          !pending_.empty();
 }
 
+bool SessionCore::takes_over(Side side) const {
+  return at(side).where == Where::peer && std::ranges::any_of(pending_, [&](const Pending& waits) {
+           return waits.side == side && waits.query != 0;
+         });
+}
+
 bool SessionCore::may_forget() const {
   bool at_peer = false;
   for (const auto& side : sides_) {

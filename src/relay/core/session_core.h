@@ -31,6 +31,8 @@
 //   use
 //       the draining one: that is in use again.
 //   P8  The recorder is where the agent's leg is: after it moved and drained, HandOverRecorder.
+//   P9  While takes_over(side), the shell keeps what is for that side until it is decided where its
+//       leg is: sent over the bridge it would pass the answer on the way.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -143,6 +145,9 @@ class SessionCore {
   // Nothing of it is here, and the peer process has it: this process may forget it.
   [[nodiscard]] bool may_forget() const;
   [[nodiscard]] bool pending() const { return !pending_.empty(); }
+  // The peer process has this side's leg, and is being asked for it because a newer one came here:
+  // from the moment that it answers it has no leg to give frames to (P9).
+  [[nodiscard]] bool takes_over(Side side) const;
 
  private:
   struct Draining {

@@ -18,7 +18,9 @@ class AgentLink final : public WatchedLink {
       : WatchedLink(std::move(executor), std::move(transport), std::move(early)), shard_(shard) {}
 
   AgentInfo info;
-  std::optional<Instant> asked_at;  // Migrate was sent.
+  std::optional<Instant> asked_at;  // Migrate was sent,
+  bool under_way = false;           // and counts in the shard's MovePace.
+  Instant under_way_since{};
 
  private:
   void on_link_frame(const wire::Frame& frame, std::string_view raw) override;

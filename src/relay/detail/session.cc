@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/check.h"
 #include "common/log.h"
 #include "recording/recorder.h"
 #include "relay/detail/messages.h"
@@ -81,13 +82,12 @@ Leg* Session::find(LegId leg) {
 void Session::on_frame(Leg& leg, const wire::Frame& frame, std::string_view raw) {
   if (ended_) return;
   const auto side = leg.origin.side;
-  if (const auto* data = std::get_if<wire::Data>(&frame)) {
-    bytes_[index(side)] += data->payload.size();
-    if (side == Side::agent || core_.where(Side::agent) == Where::here) record(side, *data);
-    forward(side, raw);
-  } else if (std::holds_alternative<wire::Ack>(frame) ||
-             std::holds_alternative<wire::Resume>(frame)) {
-    forward(side, raw);
+  if (std::holds_alternative<wire::Data>(frame) || std::holds_alternative<wire::Ack>(frame) ||
+      std::holds_alternative<wire::Resume>(frame)) {
+    if (core_.takes_over(other(side)))
+      held_[index(side)] += raw;
+    else
+      pass(side, frame, raw);
   } else if (std::holds_alternative<wire::Barrier>(frame)) {
     core_.barrier(leg.id);
     perform();
@@ -104,6 +104,27 @@ void Session::on_control(Leg& leg, std::string_view bytes) {
     shard_.services.request_end(id_, printable(message.end_request().reason()));
 }
 
+void Session::pass(Side from, const wire::Frame& frame, std::string_view raw) {
+  if (const auto* data = std::get_if<wire::Data>(&frame)) {
+    bytes_[index(from)] += data->payload.size();
+    if (from == Side::agent || core_.where(Side::agent) == Where::here) record(from, *data);
+  }
+  forward(from, raw);
+}
+
+void Session::pass_held(Side from) {
+  if (held_[index(from)].empty() || core_.takes_over(other(from))) return;
+  const std::string frames = std::exchange(held_[index(from)], {});
+  std::string_view rest = frames;
+  while (!rest.empty() && !ended_) {
+    std::size_t size = 0;
+    const auto frame = wire::parse_frame(rest, size);
+    check(frame && *frame, "whole frames are held");
+    pass(from, **frame, rest.substr(0, size));
+    rest.remove_prefix(size);
+  }
+}
+
 void Session::forward(Side from, std::string_view raw) {
   const auto to = other(from);
   if (core_.where(to) == Where::nowhere) {
@@ -111,6 +132,7 @@ void Session::forward(Side from, std::string_view raw) {
     return;
   }
   (void)to_side(to, raw);
+  if (recorded_waits_[index(to)]) tell_recorded(to);
   if (core_.where(to) == Where::peer) {
     if (shard_.bridge_high()) update_flow();
     return;
@@ -120,6 +142,7 @@ void Session::forward(Side from, std::string_view raw) {
   if (leg->pending_bytes() > kLegOutputBytesMax) {
     log_warning("leg.too_slow", {{"session", id_.hex()}});
     const auto lost = leg->id;
+    shard_.move_ended(*leg, false);
     legs_.erase(lost);
     core_.leg_lost(lost);
     perform();
@@ -223,8 +246,13 @@ void Session::on_durable(const recording::Batch::Note& note) {
   if (tap_) tap_->mark_durable(note);
 }
 
+// A few bytes are told with the next frame to their sender, or at the next beat: a keystroke's
+// `recorded` wakes nobody up by itself.
 void Session::after_durable() {
-  tell_recorded();
+  if (tap_ && !ended_ && !tap_->progress_is_urgent())
+    recorded_waits_[0] = recorded_waits_[1] = true;
+  else
+    tell_recorded();
   if (recorder_full_ && (!tap_ || tap_->bytes_in_flight() < kTapBytesHigh / 4)) {
     recorder_full_ = false;
     update_flow();
@@ -233,21 +261,29 @@ void Session::after_durable() {
 }
 
 void Session::tell_recorded() {
+  for (const auto side : {Side::console, Side::agent}) tell_recorded(side);
+}
+
+void Session::tell_waiting() {
+  for (const auto side : {Side::console, Side::agent})
+    if (recorded_waits_[index(side)]) tell_recorded(side);
+}
+
+void Session::tell_recorded(Side side) {
+  recorded_waits_[index(side)] = false;
   if (!tap_ || ended_) return;
-  for (const auto side : {Side::console, Side::agent}) {
-    std::string frames;
-    for (const auto& progress : tap_->take_progress(direction_of(side))) {
-      const wire::Recorded recorded{progress.channel, progress.durable};
-      if (core_.where(side) != Where::peer) {
-        wire::append_frame(frames, recorded);
-        continue;
-      }
-      std::string one;
-      wire::append_frame(one, recorded);
-      (void)to_side(side, one);
+  std::string frames;
+  for (const auto& progress : tap_->take_progress(direction_of(side))) {
+    const wire::Recorded recorded{progress.channel, progress.durable};
+    if (core_.where(side) != Where::peer) {
+      wire::append_frame(frames, recorded);
+      continue;
     }
-    if (!frames.empty()) (void)to_side(side, frames);  // Nobody there: said again at its attach.
+    std::string one;
+    wire::append_frame(one, recorded);
+    (void)to_side(side, one);
   }
+  if (!frames.empty()) (void)to_side(side, frames);  // Nobody there: said again at its attach.
 }
 
 // The segment is complete: tell the process that records now, and let go of it.
@@ -302,6 +338,7 @@ void Session::on_closed(Leg& leg, const Error& why) {
   const bool was_current = core_.leg(leg.origin.side) == leg_id;
   if (was_current && !ended_) journal(SessionEventKind::lost, leg, why.code);
   if (leg.asked_at) shard_.session_closed_leg(leg.moved);
+  shard_.move_ended(leg, false);
   const auto gone = legs_.extract(leg_id);
   if (ended_) {
     if (legs_.empty()) shard_.forget_later(id_);
@@ -373,7 +410,7 @@ void Session::check_queries(Instant now) {
 bool Session::migrate(LegId leg_id, std::string_view frame, Instant now) {
   auto* leg = find(leg_id);
   if (leg == nullptr || core_.leg(leg->origin.side) != leg_id) return false;
-  leg->asked_at = now;
+  shard_.move_asked(*leg, now);
   leg->send(frame);
   return true;
 }

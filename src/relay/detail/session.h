@@ -43,7 +43,9 @@ class Leg final : public WatchedLink {
   std::int64_t since_ms = 0;
   std::optional<Instant> drain_until;  // Draining.
   std::optional<Instant> asked_at;     // Migrate was sent.
-  bool moved = false;                  // Drained to the end.
+  bool under_way = false;              // ... and counts in the shard's MovePace.
+  Instant under_way_since{};
+  bool moved = false;  // Drained to the end.
 
  private:
   void on_link_frame(const wire::Frame& frame, std::string_view raw) override;
@@ -80,6 +82,7 @@ class Session {
   // From the recorder.
   void on_durable(const recording::Batch::Note& note);
   void after_durable();
+  void tell_waiting();  // What `recorded` waited to leave in company.
   void on_recovered(const pb::RecorderSnapshot& snapshot);
 
   [[nodiscard]] bool may_go() const;
@@ -106,11 +109,14 @@ class Session {
 
   [[nodiscard]] Leg* find(LegId leg);
   bool to_side(Side side, std::string_view frame);
+  void pass(Side from, const wire::Frame& frame, std::string_view raw);
+  void pass_held(Side from);
   void forward(Side from, std::string_view raw);
   void record(Side from, const wire::Data& data);
   void open_tap();
   void finish_tap_when_settled();
   void tell_recorded();
+  void tell_recorded(Side side);
   void on_control(Leg& leg, std::string_view message);
   void update_flow();
   void send_bridge(const pb::BridgeMessage& message);
@@ -131,6 +137,8 @@ class Session {
   std::unique_ptr<pb::RecorderSnapshot> known_;  // What others recorded, before there is a tap.
   std::string tap_reason_;                       // Set: close the tap when all is durable.
   bool recorder_full_ = false;
+  std::string held_[2];  // Whole frames, by the side that sent them (P9); within their windows.
+  bool recorded_waits_[2] = {false, false};  // By the side that is to be told.
 
   // Flow, by the side that sends: its other side's leg takes nothing more / the peer process says
   // so.

@@ -17,6 +17,7 @@ void Session::perform() {
     for (const auto& action : actions) std::visit([this](const auto& what) { run(what); }, action);
   }
   performing_ = false;
+  for (const auto side : {Side::console, Side::agent}) pass_held(side);
   update_flow();
   if (core_.may_forget()) shard_.forget_later(id_);
 }
@@ -74,6 +75,7 @@ void Session::run(const Drain& action) {
   auto* leg = find(action.leg);
   if (leg == nullptr) return;
   leg->drain_until = net::now() + shard_.options.barrier_deadline;
+  shard_.move_ended(*leg, true);
 }
 
 void Session::run(const Reinstate& action) {
@@ -85,6 +87,7 @@ void Session::run(const CloseDrained& action) {
   auto* leg = find(action.leg);
   if (leg == nullptr) return;
   leg->moved = true;
+  shard_.move_ended(*leg, true);
   leg->set_paused(false);
   leg->send_frame(wire::Barrier{});
   leg->say_and_close({});

@@ -37,8 +37,10 @@ net::Task<void> Shard::beat() {
     const bool go_on = co_await net::sleep_for(kTick);
     if (!go_on || stopping_) co_return;
     const auto now = net::now();
-    for (const auto& [id, session] : sessions_)
+    for (const auto& [id, session] : sessions_) {
+      session->tell_waiting();
       if (session->pending()) session->check_queries(now);
+    }
     if (ticks % kTicksPerBeat == 0) tick(now);
   }
 }

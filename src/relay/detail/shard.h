@@ -7,15 +7,18 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "net/async.h"
 #include "proto/bridge.pb.h"
 #include "proto/link.pb.h"
 #include "recording/core/session_tap.h"
+#include "relay/core/move_pace.h"
 #include "relay/core/session_core.h"
 #include "relay/detail/agent_link.h"
 #include "relay/detail/bridge.h"
@@ -108,6 +111,11 @@ class Shard {
   // ---- Moving ----
   void migrate(Pace pace, std::shared_ptr<MoveCounters> counters);
   void stop_migrating();
+  // A Leg or AgentLink was asked to move; is attached elsewhere (or gone). For the pace.
+  template <class Link>
+  void move_asked(Link& link, Instant now);
+  template <class Link>
+  void move_ended(Link& link, bool attached);
 
   void snapshot(RelaySnapshot& out) const;
   void forget_farewell(std::uint64_t id) { farewells_.erase(id); }
@@ -132,6 +140,7 @@ class Shard {
   void tick(Instant now);
   [[nodiscard]] std::size_t count_left() const;
   bool move_one(Instant now, const std::string& frame, Duration ask_again);
+  void forget_moves();
 
   std::weak_ptr<Relay::State> relay_;
   const unsigned shards_;
@@ -152,10 +161,28 @@ class Shard {
 
   std::shared_ptr<MoveCounters> moving_;
   std::uint64_t move_run_ = 0;
+  std::optional<MovePace> pace_;
   std::string last_orders_;
   std::atomic<std::size_t> session_count_ = 0;
   bool stopping_ = false;
 };
+
+template <class Link>
+void Shard::move_asked(Link& link, Instant now) {
+  link.asked_at = now;
+  if (!pace_ || std::exchange(link.under_way, true)) return;  // M3
+  link.under_way_since = now;
+  pace_->asked();
+}
+
+template <class Link>
+void Shard::move_ended(Link& link, bool attached) {
+  if (!std::exchange(link.under_way, false) || !pace_) return;
+  if (attached)
+    pace_->ended(net::now() - link.under_way_since);
+  else
+    pace_->lost();
+}
 
 // Shared by all threads.
 struct Relay::State : std::enable_shared_from_this<Relay::State> {

@@ -138,12 +138,23 @@ void Shard::migrate(Pace pace, std::shared_ptr<MoveCounters> counters) {
   if (stopping_) return;
   moving_ = std::move(counters);
   moving_->left = count_left();
+  forget_moves();
+  pace_.emplace(static_cast<double>(std::max(1U, pace.per_second)) / shards_);
   scope_.spawn("relay.move", move(std::move(pace), moving_, ++move_run_));
 }
 
 void Shard::stop_migrating() {
   ++move_run_;
   moving_.reset();
+  forget_moves();
+  pace_.reset();
+}
+
+// Those of an earlier run, whose ends may still come.
+void Shard::forget_moves() {
+  for (const auto& [endpoint, link] : agents_) link->under_way = false;
+  for (const auto& [id, session] : sessions_)
+    for (const auto& [leg_id, leg] : session->legs()) leg->under_way = false;
 }
 
 // One link that was not asked lately. Standing links first: new sessions come by them.
@@ -153,7 +164,7 @@ bool Shard::move_one(Instant now, const std::string& frame, Duration ask_again) 
   };
   for (const auto& [endpoint, link] : agents_) {
     if (!due(link->asked_at)) continue;
-    link->asked_at = now;
+    move_asked(*link, now);
     link->send(frame);
     return true;
   }
@@ -165,21 +176,22 @@ bool Shard::move_one(Instant now, const std::string& frame, Duration ask_again) 
 }
 
 net::Task<void> Shard::move(Pace pace, std::shared_ptr<MoveCounters> counters, std::uint64_t run) {
-  constexpr Duration kStep = std::chrono::milliseconds(5);
-  const double each_step = std::max(1U, pace.per_second) / double(shards_) / 200.0;
-  double budget = 1;
+  constexpr Duration kStep = std::chrono::milliseconds(2);
   while (run == move_run_ && !stopping_) {
     const auto relay = relay_.lock();
     if (!relay) co_return;
-    pb::LinkMessage message;
-    write_candidates(orders(), *message.mutable_migrate());
-    message.mutable_migrate()->set_reason(pace.reason);
-    const auto frame = control_frame(message);
-    for (; budget >= 1; budget -= 1)
-      if (!move_one(net::now(), frame, pace.ask_again)) break;
-    counters->left = count_left();
     const bool slow = relay->threads.loop_delay() > pace.slow_above;
-    budget = std::min(budget + (slow ? each_step / 2 : each_step), 20.0);
+    std::string frame;
+    while (pace_->may_ask(net::now(), slow)) {
+      if (frame.empty()) {
+        pb::LinkMessage message;
+        write_candidates(orders(), *message.mutable_migrate());
+        message.mutable_migrate()->set_reason(pace.reason);
+        frame = control_frame(message);
+      }
+      if (!move_one(net::now(), frame, pace.ask_again)) break;
+    }
+    counters->left = count_left();
     const bool go_on = co_await net::sleep_for(kStep);
     if (!go_on) co_return;
   }

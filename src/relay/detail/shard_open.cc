@@ -292,10 +292,9 @@ void Shard::agent_closed(AgentLink& link, const Error&) {
   if (found == agents_.end() || found->second.get() != &link) return;
   const auto info = link.info;
   const auto relay = relay_.lock();
-  if (link.asked_at && moving_) {
-    const bool elsewhere = relay && relay->is_agent_at_peer(info.endpoint);
-    ++(elsewhere ? moving_->moved : moving_->lost);
-  }
+  const bool elsewhere = relay && relay->is_agent_at_peer(info.endpoint);
+  if (link.asked_at && moving_) ++(elsewhere ? moving_->moved : moving_->lost);
+  move_ended(link, elsewhere);
   agents_.erase(found);
   if (relay) relay->agent_here(info, false);
   send_presence(info, false);

@@ -213,6 +213,12 @@ bool ChannelEnd::ack_due() const {
   return repeat_ack_ || !window_told_ || consumed_number() > ack_sent_;
 }
 
+bool ChannelEnd::ack_urgent() const {
+  if (repeat_ack_ || !window_told_) return true;
+  if (at_end() && consumed_number() > ack_sent_) return true;  // Its sender waits for nothing else.
+  return consumed_number() - ack_sent_ >= limits_.window_bytes / 4;
+}
+
 ChannelEnd::AckNumbers ChannelEnd::take_ack() {
   repeat_ack_ = false;
   window_told_ = true;

@@ -98,7 +98,8 @@ class ChannelEnd {
   void consume(std::size_t bytes);
   [[nodiscard]] bool at_end() const;  // FIN came and everything before it was consumed.
   [[nodiscard]] bool has_hole() const { return !early_.empty() || fin_is_early(); }
-  [[nodiscard]] bool ack_due() const;
+  [[nodiscard]] bool ack_due() const;     // There is something to acknowledge,
+  [[nodiscard]] bool ack_urgent() const;  // and the sender may soon have to wait for it.
   struct AckNumbers {
     std::uint64_t received = 0;
     std::uint64_t window_end = 0;

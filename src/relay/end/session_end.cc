@@ -340,8 +340,9 @@ void SessionEnd::flush(Instant now) {
     emit_control(*leg, message);
   }
   if (!peer_attached_) return;  // S1
-  flush_data();                 // First: an OpenChannel before the window of its channel.
-  flush_acks();
+  // Data first: an OpenChannel before the window of its channel.
+  const bool data_left = flush_data();
+  flush_acks(data_left, now);
 }
 
 void SessionEnd::flush_control() {
@@ -349,15 +350,20 @@ void SessionEnd::flush_control() {
   control_backlog_.erase(0, find(0)->end->write(control_backlog_));
 }
 
-void SessionEnd::flush_acks() {
+void SessionEnd::flush_acks(bool with_data, Instant now) {
   for (auto& [number, slot] : slots_) {
     if (!slot->opened || !slot->end->ack_due()) continue;
+    if (!slot->ack_since) slot->ack_since = now;
+    const bool may_wait = number != 0 && !with_data && !slot->end->ack_urgent();
+    if (may_wait && now - *slot->ack_since < kAckDelay) continue;  // S7
+    slot->ack_since.reset();
     const auto ack = slot->end->take_ack();
     emit(*legs_.current(), wire::Ack{number, ack.received, ack.window_end});
   }
 }
 
-void SessionEnd::flush_data() {
+bool SessionEnd::flush_data() {
+  bool left = false;
   for (bool more = true; more;) {
     more = false;
     for (auto& [number, slot] : slots_) {
@@ -366,9 +372,10 @@ void SessionEnd::flush_data() {
       if (!piece) continue;
       emit(*legs_.current(), wire::Data{number, piece->fin, piece->offset, piece->payload});
       slot->end->mark_sent(*piece);
-      more = true;
+      more = left = true;
     }
   }
+  return left;
 }
 
 std::vector<Action> SessionEnd::take_actions() {

@@ -20,6 +20,9 @@
 //   is
 //       acknowledged and all that came is consumed. Frames of forgotten channels are ignored.
 //   S6  After Ended nothing is done any more.
+//   S7  What was consumed is acknowledged with the next data that leave, at once when the sender
+//       may be waiting for it, and after kAckDelay at the latest: a message that is answered costs
+//       no frame of its own.
 #pragma once
 #include <functional>
 #include <map>
@@ -156,6 +159,7 @@ class SessionEnd {
   [[nodiscard]] bool connected() const;        // Both ends have a leg.
   [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] std::uint64_t resumes() const { return resumes_; }  // After losses, so far.
+  [[nodiscard]] std::uint64_t noticed() const { return noticed_; }  // Losses without a word (S4).
   [[nodiscard]] std::uint64_t generation_used() const { return legs_.generation_used(); }
   [[nodiscard]] const ChannelEnd* channel(std::uint32_t channel) const;  // For oracles and status.
   [[nodiscard]] SessionState state() const;
@@ -165,6 +169,7 @@ class SessionEnd {
   struct Slot;
   static constexpr Duration kResumeMax = std::chrono::milliseconds(300);
   static constexpr Duration kHoleMax = std::chrono::milliseconds(500);
+  static constexpr Duration kAckDelay = std::chrono::milliseconds(100);
   static constexpr Duration kStallFirst = std::chrono::seconds(2);
   static constexpr Duration kStallMax = std::chrono::seconds(30);
 
@@ -191,8 +196,8 @@ class SessionEnd {
 
   void flush(Instant now);
   void flush_control();
-  void flush_data();
-  void flush_acks();
+  bool flush_data();  // Whether anything left.
+  void flush_acks(bool with_data, Instant now);
   void send_resume(std::uint32_t channel, Slot& slot);
   void emit(std::uint64_t leg, const wire::Frame& frame);
   void emit_control(std::uint64_t leg, const pb::LinkMessage& message);
@@ -217,6 +222,7 @@ class SessionEnd {
   std::optional<Instant> resume_until_;
   std::optional<Instant> resume_said_at_;  // For every channel.
   std::uint64_t resumes_ = 0;
+  std::uint64_t noticed_ = 0;
   std::optional<std::string> end_request_;
   std::uint64_t end_request_leg_ = 0;
   bool ended_ = false;

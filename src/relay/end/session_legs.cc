@@ -239,6 +239,7 @@ void SessionEnd::check_stalls(Instant now) {
     if (slot->held) continue;
     if (slot->hole_since && now - *slot->hole_since >= kHoleMax) {
       slot->hole_since = now;
+      ++noticed_;
       send_resume(number, *slot);
     }
     if (!slot->end->outstanding()) {
@@ -246,6 +247,7 @@ void SessionEnd::check_stalls(Instant now) {
     } else if (now - slot->progress_at >= slot->stall) {
       slot->progress_at = now;
       slot->stall = std::min(kStallMax, slot->stall * 2);
+      ++noticed_;
       if (const auto piece = slot->end->probe())
         emit(*legs_.current(), wire::Data{number, piece->fin, piece->offset, piece->payload});
     }
@@ -259,6 +261,7 @@ Instant SessionEnd::wake_at() const {
   if (legs_.current() && !peer_attached_) at = std::min(at, peer_away_since_ + options_.ttl);
   if (!connected()) return at;
   for (const auto& [number, slot] : slots_) {
+    if (slot->ack_since) at = std::min(at, *slot->ack_since + kAckDelay);
     if (slot->held) continue;
     if (slot->hole_since) at = std::min(at, *slot->hole_since + kHoleMax);
     if (slot->end->outstanding()) at = std::min(at, slot->progress_at + slot->stall);

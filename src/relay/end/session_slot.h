@@ -17,6 +17,7 @@ struct SessionEnd::Slot {
   Instant progress_at{};  // Last time that something was acknowledged, or nothing was open.
   Duration stall{};       // Patience until the next probe; doubles.
   std::optional<Instant> hole_since;
+  std::optional<Instant> ack_since;  // An acknowledgement waits for company (S7).
 };
 
 }  // namespace everspan::relay_end
