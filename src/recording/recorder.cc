@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -55,8 +56,10 @@ struct Recorder::State {
 
   RecorderOptions options;
   mutable std::mutex mutex;
-  std::condition_variable wake;
+  std::condition_variable wake;  // The writer
+  std::condition_variable wake_recovery;
   std::vector<Job> jobs;
+  bool writer_idle = false;  // It waits for a first job; while it gathers more nobody wakes it up.
   std::vector<RecoverJob> recover_jobs;
   std::optional<Error> failing;
   bool stopping = false;
@@ -70,11 +73,13 @@ struct Recorder::State {
   std::thread recovery_thread;
 
   void push(Job job) {
+    bool idle = false;
     {
       const std::lock_guard lock(mutex);
       jobs.push_back(std::move(job));
+      idle = std::exchange(writer_idle, false);
     }
-    wake.notify_all();
+    if (idle) wake.notify_one();
   }
   void run_writer();
   bool commit(std::vector<WriteJob>& waiting);
@@ -116,7 +121,11 @@ void Recorder::State::run_writer() {
     bool last = false;
     {
       std::unique_lock lock(mutex);
-      if (!writer.has_work()) wake.wait(lock, [&] { return stopping || !jobs.empty(); });
+      if (!writer.has_work()) {
+        writer_idle = true;
+        wake.wait(lock, [&] { return stopping || !jobs.empty(); });
+        writer_idle = false;
+      }
       // Gather more until the next fsync is due; stop at once when the process ends.
       wake.wait_for(lock, next - net::now(), [&] { return stopping; });
       taken.swap(jobs);
@@ -147,7 +156,7 @@ void Recorder::State::run_recovery() {
     std::vector<RecoverJob> taken;
     {
       std::unique_lock lock(mutex);
-      wake.wait(lock, [&] { return stopping || !recover_jobs.empty(); });
+      wake_recovery.wait(lock, [&] { return stopping || !recover_jobs.empty(); });
       if (stopping) return;
       taken.swap(recover_jobs);
     }
@@ -180,6 +189,7 @@ Recorder::~Recorder() {
     state_->stopping = true;
   }
   state_->wake.notify_all();
+  state_->wake_recovery.notify_all();
   if (state_->writer_thread.joinable()) state_->writer_thread.join();
   if (state_->recovery_thread.joinable()) state_->recovery_thread.join();
 }
@@ -210,7 +220,7 @@ void Recorder::recover(SessionId session,
     const std::lock_guard lock(state_->mutex);
     state_->recover_jobs.push_back({session, std::move(done)});
   }
-  state_->wake.notify_all();
+  state_->wake_recovery.notify_one();
 }
 
 Recorder::Counters Recorder::counters() const {
