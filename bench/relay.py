@@ -1,11 +1,11 @@
 """What relaying costs: the site's relay beside HAProxy, in one run, round by round.
 
-    ./dev bench relay [-- --rounds N --seconds S --streams 1,64 --old VERSION=DIR]
+    ./dev bench relay [-- --rounds N --seconds S --streams 1,64 --policies off,strict --old VERSION=DIR]
 
 The relay (a site process with all its threads: TLS, frames, recorder) is pinned to core 0, the generator to core 1.
 Both legs are TLS 1.3. CPU is the scheduler's count of all threads of the relay's process
 (/proc/PID/task/*/schedstat), so waiting for a core costs nothing. Every byte that arrives is counted and compared.
-Recording `metadata` is the least there is: lengths and a SHA-256 of each piece. `strict` writes every byte to disk.
+Recording `off` keeps byte counts, `metadata` lengths and a SHA-256 of each piece, `strict` writes every byte to disk.
 MB/s is what this generator got through on its one core, which is often its own limit; CPU s/GB is the figure.
 """
 import argparse
@@ -120,6 +120,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--streams", default="1,64")
+    parser.add_argument("--policies", default="off,metadata,strict", help="of recording")
     parser.add_argument("--old", metavar="VERSION=DIR", help="programs to measure; else the working tree's")
     args = parser.parse_args()
     sizes = [int(text) for text in args.streams.split(",")]
@@ -131,10 +132,10 @@ def main():
     try:
         if release.version == "next":
             site.old.version = site.new.version = "0.0.1"
-        site.start("metadata")
+        site.start("off")
         haproxy = Haproxy(folder)
         site.wait_port(FRONT, haproxy.child)
-        contestants = [haproxy, Everspan(site, "metadata"), Everspan(site, "strict")]
+        contestants = [haproxy, *(Everspan(site, policy) for policy in args.policies.split(","))]
         say(f"{'':22} {'streams':>7} {'CPU s/GB':>17} {'MB/s':>15} {'core':>5} {'ratio of CPU':>16}  min/median/max")
         for streams in sizes:
             results = {contestant.name: [] for contestant in contestants}

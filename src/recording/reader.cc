@@ -6,6 +6,7 @@
 
 #include "proto/recording.pb.h"
 #include "recording/core/merge.h"
+#include "recording/core/policy.h"
 #include "recording/core/scan.h"
 #include "recording/detail/journal_file.h"
 
@@ -20,7 +21,7 @@ SessionInfo info_of(const pb::RecordingSegment& segment, const SessionId& sessio
   info.session = session;
   if (const auto endpoint = EndpointId::from_raw(segment.endpoint_id())) info.endpoint = *endpoint;
   info.person = segment.person();
-  info.policy = segment.policy() == "metadata" ? Policy::metadata : Policy::strict;
+  info.policy = policy_of(segment.policy());
   info.grant_digest = segment.grant_digest();
   return info;
 }

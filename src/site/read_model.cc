@@ -105,7 +105,7 @@ Result<void> put_session(store::Database& db, const store::Record& record) {
   return db.run(
       "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", record.key,
       hex(session->endpoint_id()), session->endpoint_name(), session->person(),
-      session->recording(), session->reason(), std::int64_t{session->opened_at_ms()},
+      recording_word(*session), session->reason(), std::int64_t{session->opened_at_ms()},
       std::int64_t{session->has_tombstone() ? 1 : 0},
       std::int64_t{session->tombstone().ended_at_ms()}, session->tombstone().reason(),
       number(session->bytes_c2a()), number(session->bytes_a2c()), number(session->ttl_s()));

@@ -1,5 +1,8 @@
 #include "site/records.h"
 
+#include "access/core/grant.h"
+#include "proto/records.pb.h"
+
 namespace everspan::site {
 namespace {
 std::string of_node(const NodeId& node, std::string_view name) {
@@ -20,6 +23,10 @@ std::string lower_case(std::string_view ascii) {
   for (char& c : out)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   return out;
+}
+
+std::string recording_word(const pb::SessionRecord& session) {
+  return session.recording_off() ? std::string(access::kRecordingOff) : session.recording();
 }
 
 }  // namespace everspan::site

@@ -8,6 +8,10 @@
 #include "common/ids.h"
 #include "common/result.h"
 
+namespace everspan::pb {
+class SessionRecord;
+}
+
 namespace everspan::site {
 
 inline constexpr std::string_view kKindSite = "site";
@@ -33,6 +37,9 @@ inline constexpr std::string_view kSecretRequestKey = "request_key";          //
 // "updates.source" of one node: "appliance/<node hex>/updates.source".
 [[nodiscard]] std::string appliance_setting_key(const NodeId& node, std::string_view name);
 [[nodiscard]] std::string lower_case(std::string_view ascii);
+
+// The policy of a session; "off" is stored as "metadata" with a mark.
+[[nodiscard]] std::string recording_word(const pb::SessionRecord& session);
 
 // The message in `bytes`. Code bad_record: the store holds something that this release cannot read.
 template <class Message>

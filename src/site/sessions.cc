@@ -37,13 +37,20 @@ Result<SessionFacts> facts_of(std::string_view bytes) {
                       .endpoint = *endpoint,
                       .endpoint_name = stored->endpoint_name(),
                       .person = stored->person(),
-                      .recording = stored->recording(),
+                      .recording = recording_word(*stored),
                       .ttl_s = stored->ttl_s(),
                       .opened_at = {stored->opened_at_ms()},
                       .ended = stored->has_tombstone(),
                       .signed_tombstone = stored->tombstone().signed_tombstone(),
                       .end_reason = stored->tombstone().reason(),
                       .ended_at = {stored->tombstone().ended_at_ms()}};
+}
+
+// "off" is stored as "metadata" with a mark beside it, for processes of older releases.
+void set_recording(pb::SessionRecord& record, const std::string& word) {
+  const bool off = word == access::kRecordingOff;
+  record.set_recording(off ? std::string(access::kRecordingMetadata) : word);
+  record.set_recording_off(off);
 }
 
 Result<void> check_opening(const SessionOpening& asked) {
@@ -73,7 +80,7 @@ Result<std::string> Sessions::signed_grant(const std::string& record_bytes) {
                                    .not_before = {stored->opened_at_ms()},
                                    .not_after = {stored->grant_not_after_ms()},
                                    .epoch = {stored->epoch()},
-                                   .recording = stored->recording(),
+                                   .recording = recording_word(*stored),
                                    .ttl_s = stored->ttl_s()};
   return access::sign_grant(claims, site_.secrets.grant_key);
 }
@@ -104,7 +111,7 @@ net::Task<Result<OpenedSession>> Sessions::open(SessionOpening asked, WriteOptio
     fresh.set_opened_at_ms(now.unix_ms);
     fresh.set_grant_not_after_ms(
         now.after(std::chrono::seconds(settings.number("session.grant_ttl_s"))).unix_ms);
-    fresh.set_recording(settings.text("session.recording"));
+    set_recording(fresh, settings.text("session.recording"));
     fresh.set_ttl_s(static_cast<std::uint32_t>(settings.number("session.ttl_s")));
     fresh.set_console_key(asked.console_key);
     fresh.set_epoch(meta->epoch.value);

@@ -14,13 +14,26 @@ struct Known {
   std::string_view key;
   std::string_view description;
   std::string_view text_default;            // Of texts.
-  std::array<std::string_view, 2> words{};  // Of texts: the only ones, if given.
-  std::int64_t number_default = 0;          // Of numbers.
+  std::array<std::string_view, 3> words{};  // Of texts: the only ones, if given.
+  // The last word is newer than release 0.1.0, which takes this one for it.
+  std::string_view older_word;
+  std::int64_t number_default = 0;  // Of numbers.
   std::int64_t least = 0;
   std::int64_t most = -1;        // Below `least`: a text.
   std::size_t bytes_max = 2000;  // Of texts.
 
   [[nodiscard]] bool is_number() const { return most >= least; }
+  [[nodiscard]] bool has_word(std::string_view text) const {
+    return !text.empty() && std::ranges::find(words, text) != words.end();
+  }
+  [[nodiscard]] std::string word_list() const {
+    std::string list;
+    for (const std::string_view word : words) {
+      if (!list.empty()) list += word == words.back() ? " or " : ", ";
+      list += "\"" + std::string(word) + "\"";
+    }
+    return list;
+  }
   [[nodiscard]] SettingContent default_value() const {
     if (is_number()) return number_default;
     return std::string(text_default);
@@ -47,9 +60,12 @@ constexpr std::array kKnown{
           .least = 0,
           .most = 604'800},
     Known{.key = "session.recording",
-          .description = "What is kept of sessions: strict (every byte) or metadata",
+          .description =
+              "What is kept of sessions: strict (every byte), metadata (lengths and hashes) or "
+              "off (byte counts)",
           .text_default = access::kRecordingStrict,
-          .words = {access::kRecordingStrict, access::kRecordingMetadata}},
+          .words = {access::kRecordingStrict, access::kRecordingMetadata, access::kRecordingOff},
+          .older_word = access::kRecordingMetadata},
     Known{.key = "session.ttl_s",
           .description = "A session without any end attached for longer has ended, in seconds",
           .number_default = 900,
@@ -80,9 +96,18 @@ std::unexpected<Error> bad_value(std::string_view key, const std::string& wanted
   return fail("bad_value", std::string(key) + " takes " + wanted, "Nothing was changed");
 }
 
+std::string older_word_for(const Known& known, const SettingContent& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  const bool newer = text != nullptr && !known.older_word.empty() && *text == known.words.back();
+  return newer ? std::string(known.older_word) : std::string();
+}
+
 SettingContent content_of(const pb::SettingValue& stored, const Known& known) {
   switch (stored.value_case()) {
     case pb::SettingValue::kText:
+      // Unless an older release has written another word since.
+      if (known.has_word(stored.newer_text()) && stored.text() == known.older_word)
+        return stored.newer_text();
       return stored.text();
     case pb::SettingValue::kNumber:
       return std::int64_t{stored.number()};
@@ -107,16 +132,24 @@ Result<Setting> setting_of(std::string key, const Known& known, const store::Rec
   return setting;
 }
 
-void set_content(pb::SettingValue& record, const SettingContent& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) record.set_text(*text);
+void set_content(pb::SettingValue& record, const SettingContent& value,
+                 const std::string& older_word) {
+  record.clear_newer_text();
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    record.set_text(older_word.empty() ? *text : older_word);
+    if (!older_word.empty()) record.set_newer_text(*text);
+  }
   if (const auto* number = std::get_if<std::int64_t>(&value)) record.set_number(*number);
   if (const auto* flag = std::get_if<bool>(&value)) record.set_flag(*flag);
 }
 
-store::Edit edit_value(SettingContent value, std::string who, WallTime now) {
+// `older_word`: set when the value is a word that older releases do not know.
+store::Edit edit_value(SettingContent value, std::string older_word, std::string who,
+                       WallTime now) {
   return store::edit_message<pb::SettingValue>(
-      [value = std::move(value), who = std::move(who), now](pb::SettingValue& record) {
-        set_content(record, value);
+      [value = std::move(value), older_word = std::move(older_word), who = std::move(who),
+       now](pb::SettingValue& record) {
+        set_content(record, value, older_word);
         record.set_changed_by(who);
         record.set_changed_at_ms(now.unix_ms);
       });
@@ -143,9 +176,7 @@ Result<void> check_setting(std::string_view key, const SettingContent& value) {
   }
   const auto* text = std::get_if<std::string>(&value);
   if (!known->words[0].empty()) {
-    if (text == nullptr || std::ranges::find(known->words, *text) == known->words.end())
-      return bad_value(key, "\"" + std::string(known->words[0]) + "\" or \"" +
-                                std::string(known->words[1]) + "\"");
+    if (text == nullptr || !known->has_word(*text)) return bad_value(key, known->word_list());
     return {};
   }
   if (text == nullptr || text->size() > known->bytes_max)
@@ -195,8 +226,10 @@ net::Task<Result<store::Outcome>> Settings::put(std::string key, SettingContent 
     }
   }
   const WallTime now = site_.now();
-  auto outcome = co_await update_record(site_.log, site_.writer, std::string(kKindSetting), key,
-                                        edit_value(value, std::move(who), now), false, options);
+  const std::string older = older_word_for(*find_known(key), value);
+  auto outcome =
+      co_await update_record(site_.log, site_.writer, std::string(kKindSetting), key,
+                             edit_value(value, older, std::move(who), now), false, options);
   if (!outcome || !outcome->repeated) co_return outcome;
   // The key of the request was used before: for this very change, or for another one?
   const auto first = site_.log.entries(Revision{outcome->revision.value - 1}, 1);
@@ -240,7 +273,7 @@ net::Task<Result<store::Outcome>> Settings::put_appliance_text(std::string name,
                                                                WriteOptions options) {
   auto outcome = co_await update_record(
       site_.log, site_.writer, std::string(kKindSetting), appliance_setting_key(site_.node, name),
-      edit_value(std::move(value), std::move(who), site_.now()), false, options);
+      edit_value(std::move(value), {}, std::move(who), site_.now()), false, options);
   co_return outcome;
 }
 

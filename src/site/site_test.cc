@@ -213,6 +213,30 @@ TEST_F(SiteTest, AnOpenedSessionCarriesAGrantThatTheAgentCanCheck) {
   EXPECT_EQ(opened->expires_at.unix_ms, site.now().unix_ms + 300'000);
 }
 
+TEST_F(SiteTest, RecordingOffIsStoredAsMetadataForOlderReleases) {
+  ASSERT_TRUE(run(endpoints.enrol(enrolment(enrol_token(), "web"))));
+  const auto put = [&](const char* word) {
+    return run(settings.put("session.recording", std::string(word), "site/alice", new_write()))
+        .has_value();
+  };
+  const auto opened_with = [&] {
+    const auto opened = run(sessions.open(opening("web"), new_write()));
+    const auto claims = access::verify_grant(opened->signed_grant, site.identity->id,
+                                             site.identity->grant_public_key);
+    return claims->recording;
+  };
+  ASSERT_TRUE(put("off"));
+  EXPECT_EQ(settings.text("session.recording"), "off");
+  EXPECT_EQ(opened_with(), "off");
+  pb::SettingValue stored;
+  const auto record = site.log->get(kKindSetting, "session.recording").value();
+  ASSERT_TRUE(stored.ParseFromString(record->bytes));
+  EXPECT_EQ(stored.text(), "metadata") << "what release 0.1.0 reads";
+  ASSERT_TRUE(put("strict"));
+  EXPECT_EQ(settings.text("session.recording"), "strict");
+  EXPECT_EQ(opened_with(), "strict");
+}
+
 TEST_F(SiteTest, ARetriedOpeningGivesTheSameSessionAndGrant) {
   ASSERT_TRUE(run(endpoints.enrol(enrolment(enrol_token(), "web"))));
   const auto asked = opening("web");
@@ -279,6 +303,7 @@ TEST_F(SiteTest, SettingsTakeKnownKeysInRangeOnly) {
   EXPECT_EQ(put("session.ttl_s", std::string("60")), "bad_value");
   EXPECT_EQ(put("session.recording", std::string("metadata")), "");
   EXPECT_EQ(put("session.recording", std::string("none")), "bad_value");
+  EXPECT_EQ(put("session.recording", std::string("")), "bad_value");
   EXPECT_EQ(put("site.banner", std::string(2000, 'x')), "");
   EXPECT_EQ(put("site.banner", std::string(2001, 'x')), "bad_value");
   EXPECT_EQ(put("site.banner", true), "bad_value");

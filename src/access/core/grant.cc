@@ -38,7 +38,8 @@ Result<void> check_claims(const GrantClaims& claims) {
   for (const std::string& right : claims.rights)
     if (right.size() > 64) return bad_grant("a right is too long");
   if (claims.not_after <= claims.not_before) return bad_grant("its times are reversed");
-  if (claims.recording != kRecordingStrict && claims.recording != kRecordingMetadata)
+  if (claims.recording != kRecordingStrict && claims.recording != kRecordingMetadata &&
+      claims.recording != kRecordingOff)
     return bad_grant("its recording policy is not known");
   if (claims.ttl_s < kSessionTtlSecondsMin || claims.ttl_s > kSessionTtlSecondsMax)
     return bad_grant("its time to live is out of range");
@@ -61,6 +62,14 @@ Result<GrantClaims> claims_of(const pb::Grant& grant) {
                      .epoch = {grant.epoch()},
                      .recording = grant.recording(),
                      .ttl_s = grant.ttl_s()};
+  // The mark narrows `metadata` only: beside any other word it is no word of ours.
+  if (grant.recording_off()) {
+    if (claims.recording != kRecordingMetadata)
+      return bad_grant("its recording policy is not known");
+    claims.recording = kRecordingOff;
+  } else if (claims.recording == kRecordingOff) {
+    return bad_grant("its recording policy is not known");
+  }
   if (auto good = check_claims(claims); !good) return fail(good);
   return claims;
 }
@@ -84,7 +93,9 @@ Result<std::string> sign_grant(const GrantClaims& claims, const SigningKey& key)
   grant.set_not_before_ms(claims.not_before.unix_ms);
   grant.set_not_after_ms(claims.not_after.unix_ms);
   grant.set_epoch(claims.epoch.value);
-  grant.set_recording(claims.recording);
+  const bool off = claims.recording == kRecordingOff;
+  grant.set_recording(off ? std::string(kRecordingMetadata) : claims.recording);
+  grant.set_recording_off(off);
   grant.set_ttl_s(claims.ttl_s);
   pb::SignedGrant signed_grant;
   signed_grant.set_grant(grant.SerializeAsString());

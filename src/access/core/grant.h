@@ -30,6 +30,8 @@ namespace everspan::access {
 
 inline constexpr std::string_view kRecordingStrict = "strict";
 inline constexpr std::string_view kRecordingMetadata = "metadata";
+// Signed as metadata with a mark beside it, so that an older reader hashes instead of refusing.
+inline constexpr std::string_view kRecordingOff = "off";
 inline constexpr std::size_t kSignedGrantBytesMax = 4096;
 inline constexpr std::uint32_t kSessionTtlSecondsMin = 10;
 inline constexpr std::uint32_t kSessionTtlSecondsMax = 86'400;
@@ -46,7 +48,7 @@ struct GrantClaims {
   WallTime not_before;
   WallTime not_after;
   Epoch epoch;
-  std::string recording;  // kRecordingStrict or kRecordingMetadata.
+  std::string recording;  // kRecordingStrict, kRecordingMetadata or kRecordingOff.
   std::uint32_t ttl_s = 0;
 };
 

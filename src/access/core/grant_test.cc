@@ -107,6 +107,26 @@ TEST_F(GrantTest, MissingFieldsAreRefusedNotDefaulted) {
   EXPECT_NE(code(forged_by_signer([](pb::Grant& g) { g.set_not_after_ms(1); })), "");
 }
 
+TEST_F(GrantTest, RecordingOffReadsAsMetadataToThoseWhoDoNotKnowIt) {
+  given.recording = kRecordingOff;
+  made = sign_grant(given, key).value();
+  const auto checked = verify_grant(made, given.site, key.public_key());
+  ASSERT_TRUE(checked) << checked.error().text();
+  EXPECT_EQ(checked->recording, kRecordingOff);
+  pb::SignedGrant outer;
+  pb::Grant inner;
+  ASSERT_TRUE(outer.ParseFromString(made) && inner.ParseFromString(outer.grant()));
+  EXPECT_EQ(inner.recording(), "metadata");
+  EXPECT_EQ(code(forged_by_signer([](pb::Grant&) {})), "");
+  EXPECT_NE(code(forged_by_signer([](pb::Grant& g) { g.set_recording("strict"); })), "");
+  EXPECT_NE(code(forged_by_signer([](pb::Grant& g) { g.set_recording("off"); })), "");
+  EXPECT_NE(code(forged_by_signer([](pb::Grant& g) {
+              g.set_recording("off");
+              g.set_recording_off(false);
+            })),
+            "");
+}
+
 TEST_F(GrantTest, TimesHoldForTheFirstAttachWithTolerance) {
   const auto code_at = [&](WallTime at) {
     const auto good = check_grant_time(given, at);

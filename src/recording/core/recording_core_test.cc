@@ -124,6 +124,35 @@ TEST(SessionTap, keeps_of_a_tunnel_the_lengths_and_hashes_only) {
   EXPECT_EQ(batch.records.find("secret"), std::string::npos);
 }
 
+TEST(SessionTap, keeps_lengths_only_when_recording_is_off) {
+  SessionTap tap(1, Policy::off);
+  Batch batch;
+  tap.add(Direction::a2c, 3, 0, false, "secret", 5'000, batch);
+  tap.add(Direction::a2c, 3, 6, false, "more", 5'100, batch);
+  EXPECT_TRUE(batch.notes.empty());
+  EXPECT_TRUE(tap.settled());
+  EXPECT_TRUE(pieces_in(batch.records).empty());
+  const auto first = batch.records.size();
+  EXPECT_GT(first, 0U) << "the session is known from its first byte on";
+  tap.add(Direction::a2c, 3, 10, true, "!", 6'000, batch);
+  EXPECT_GT(batch.records.size(), first);
+  tap.add(Direction::c2a, 3, 0, false, "late", 6'001, batch);
+  tap.finish(batch);
+  EXPECT_EQ(batch.records.find("secret"), std::string::npos);
+  pb::RecorderSnapshot said;
+  tap.snapshot(said);
+  SessionTap next(2, Policy::off);
+  Batch unused;
+  next.merge(said, unused);
+  pb::RecorderSnapshot again;
+  next.snapshot(again);
+  EXPECT_EQ(again.SerializeAsString(), said.SerializeAsString());
+  ASSERT_EQ(again.streams_size(), 2);
+  EXPECT_EQ(again.streams(0).durable(), 12U);
+  EXPECT_EQ(again.streams(1).durable(), 4U);
+  EXPECT_TRUE(tap.take_progress(Direction::a2c).empty());
+}
+
 TEST(SessionTap, goes_on_in_another_process_from_what_the_first_one_held) {
   SessionTap old_tap(1, Policy::strict);
   Batch batch;

@@ -27,6 +27,7 @@ void SessionTap::add(Direction direction, std::uint32_t channel, std::uint64_t o
   const std::uint64_t end = offset + payload.size() + (fin ? 1 : 0);
   // Numbers that no honest end reaches: they would run over.
   if (end < offset || channel == std::numeric_limits<std::uint32_t>::max()) return;
+  if (policy_ == Policy::off) return count(direction, channel, end, wall_ms, out);
   if (finished_.contains(channel)) {
     auto& answer = again_[{channel, direction}];
     answer = std::max(answer, end);
@@ -64,6 +65,23 @@ void SessionTap::add(Direction direction, std::uint32_t channel, std::uint64_t o
     bytes_in_flight_ += part.to - part.from;
   }
   if (channel == 0 && !payload.empty()) follow(direction, offset, payload, out);
+}
+
+void SessionTap::count(Direction direction, std::uint32_t channel, std::uint64_t end,
+                       std::int64_t wall_ms, Batch& out) {
+  if (lengths_.add(direction, channel, end, wall_ms)) write_counts(wall_ms, out);
+}
+
+// As a snapshot record, which every release can read.
+void SessionTap::write_counts(std::int64_t wall_ms, Batch& out) {
+  pb::RecorderSnapshot counts;
+  lengths_.write(counts);
+  lengths_.written(wall_ms);
+  append_message(out.records, RecordType::snapshot, stream_, counts.SerializeAsString());
+}
+
+void SessionTap::finish(Batch& out) {
+  if (policy_ == Policy::off && lengths_.changed()) write_counts(0, out);
 }
 
 void SessionTap::follow(Direction direction, std::uint64_t offset, std::string_view bytes,
@@ -127,6 +145,7 @@ void SessionTap::mark_durable(const Batch::Note& note) {
 }
 
 void SessionTap::merge(const pb::RecorderSnapshot& other, Batch& out) {
+  if (policy_ == Policy::off) return lengths_.merge(other);
   pb::RecorderSnapshot delta;
   bool changed = false;
   for (const auto& range : other.finished()) {
@@ -209,6 +228,7 @@ std::uint64_t SessionTap::durable(std::uint32_t channel, Direction direction) co
 }
 
 void SessionTap::snapshot(pb::RecorderSnapshot& out) const {
+  if (policy_ == Policy::off) return lengths_.write(out);
   for (const auto& [key, stream] : streams_) {
     auto* mark = out.add_streams();
     mark->set_channel(key.first);

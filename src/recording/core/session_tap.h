@@ -9,6 +9,8 @@
 //       length and SHA-256 of each piece are kept.
 //   R4  Kinds come from the control stream (channel 0, both directions), read in order of its
 //   numbers.
+//   R5  With the policy off nothing is ever in flight: counts are written (length_counter.h), and
+//       lost with a crash for the last second.
 //
 // One thread. Limits: kTapStreamsMax streams of channels that are not over; data of more is not
 // recorded and never durable, so a strict end stops there.
@@ -22,6 +24,7 @@
 #include <vector>
 
 #include "recording/core/control_follower.h"
+#include "recording/core/length_counter.h"
 #include "recording/core/offset_set.h"
 #include "recording/core/types.h"
 
@@ -61,6 +64,8 @@ class SessionTap {
   void add(Direction direction, std::uint32_t channel, std::uint64_t offset, bool fin,
            std::string_view payload, std::int64_t wall_ms, Batch& out);
   void mark_durable(const Batch::Note& note);
+  // Before the stream is closed: counts that were not written yet.
+  void finish(Batch& out);
   // What another process's segments hold. Appends a snapshot record when it changes something.
   void merge(const pb::RecorderSnapshot& other, Batch& out);
 
@@ -87,6 +92,9 @@ class SessionTap {
   };
   using Key = std::pair<std::uint32_t, Direction>;
 
+  void count(Direction direction, std::uint32_t channel, std::uint64_t end, std::int64_t wall_ms,
+             Batch& out);
+  void write_counts(std::int64_t wall_ms, Batch& out);
   void follow(Direction direction, std::uint64_t offset, std::string_view bytes, Batch& out);
   void apply(const ControlNews& news, pb::RecorderSnapshot& delta);
   void retire_if_over(std::uint32_t channel);
@@ -94,6 +102,7 @@ class SessionTap {
 
   std::uint32_t stream_;
   Policy policy_;
+  LengthCounter lengths_;  // Policy off: all there is.
   std::map<Key, Stream> streams_;
   std::map<std::uint32_t, std::string> kinds_;
   OffsetSet closed_;    // Channels that an end said are gone; not retired yet, or retired.

@@ -11,6 +11,7 @@ enum class Direction : std::uint8_t { c2a = 0, a2c = 1 };  // Console to agent, 
 enum class Policy : std::uint8_t {
   strict,    // Content; an end keeps a byte until it is durable here too.
   metadata,  // Lengths and hashes; acknowledged at once.
+  off,       // How far each stream came, once a second; nobody waits for it.
 };
 
 struct SessionInfo {

@@ -3,6 +3,7 @@
 #include "common/bytes.h"
 #include "common/version.h"
 #include "proto/recording.pb.h"
+#include "recording/core/policy.h"
 #include "recording/core/record.h"
 
 namespace everspan::recording {
@@ -83,7 +84,7 @@ void JournalWriter::begin_segment(std::uint32_t number, Stream& stream, std::int
   segment.set_session_id(stream.info.session.raw());
   segment.set_endpoint_id(stream.info.endpoint.raw());
   segment.set_person(stream.info.person);
-  segment.set_policy(stream.info.policy == Policy::strict ? "strict" : "metadata");
+  segment.set_policy(std::string(policy_word(stream.info.policy)));
   segment.set_grant_digest(stream.info.grant_digest);
   segment.set_started_ms(wall_ms);
   stream.durable.write(*segment.mutable_before());

@@ -6,6 +6,7 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "recording/core/policy.h"
 #include "recording/recorder.h"
 #include "relay/detail/messages.h"
 #include "relay/detail/shard.h"
@@ -223,8 +224,7 @@ void Session::open_tap() {
   info.session = id_;
   info.endpoint = claims_.endpoint;
   info.person = claims_.person;
-  info.policy = claims_.recording == access::kRecordingStrict ? recording::Policy::strict
-                                                              : recording::Policy::metadata;
+  info.policy = recording::policy_of(claims_.recording);
   info.grant_digest = grant_digest_;
   tap_ = std::make_unique<recording::SessionTap>(shard_.recorder->open_stream(info), info.policy);
   shard_.watch_stream(tap_->stream(), *this);
@@ -295,6 +295,8 @@ void Session::finish_tap_when_settled() {
     tap_->snapshot(*message.mutable_recorder_done()->mutable_recorder());
     send_bridge(message);
   }
+  tap_->finish(shard_.batch());
+  shard_.submit();  // What is in the batch goes before the end of its stream.
   shard_.unwatch_stream(tap_->stream());
   shard_.recorder->close_stream(tap_->stream(), tap_reason_);
   tap_.reset();

@@ -88,6 +88,7 @@ class Shard {
 
   // ---- Recording ----
   [[nodiscard]] recording::Batch& batch();  // Submitted at the end of this wakeup.
+  void submit();                            // Or at once.
   void watch_stream(std::uint32_t stream, Session& session);
   void unwatch_stream(std::uint32_t stream);
   void recover(const SessionId& id);
@@ -135,7 +136,6 @@ class Shard {
   void tell_ended_sessions(AgentLink& link, const pb::AgentRegister& request);
   void on_bridge_message(std::string_view key, std::string_view body);
   void send_presence(const AgentInfo& agent, bool online);
-  void submit();
   void flush_bridge();
   void tick(Instant now);
   [[nodiscard]] std::size_t count_left() const;
