@@ -17,6 +17,7 @@ PUBLIC_KEY = "A" * 43  # 32 zero bytes, base64url
 class RefusedLogIns(SiteTest):
     agents = False
     cli = False
+    within = True  # What is refused is this tree's affair.
     seconds = 90
 
     def new_client(self):
