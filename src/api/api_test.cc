@@ -275,6 +275,26 @@ TEST_F(ApiTest, UpgradesArePlannedAppliedAndSteered) {
   EXPECT_EQ(journalled("upgrade.rollback").size(), 1U);
 }
 
+TEST_F(ApiTest, AnUpgradesRequestsRunOnceForOneKey) {
+  const std::string token = alice();
+  const std::map<std::string, std::string> key{{"idempotency-key", kKey}};
+  const auto ask = [&](const char* what) {
+    const Reply reply = call("POST", std::string("/api/v1/upgrade/") + what, token, "{}", key);
+    EXPECT_EQ(reply.status, 200) << what;
+    return reply;
+  };
+  const Reply first = ask("apply");
+  EXPECT_EQ(ask("apply").text("plan"), first.text("plan"));
+  EXPECT_EQ(upgrade.applied, 1);
+  for (const char* what : {"pause", "resume", "finalize", "rollback"}) {
+    ask(what);
+    ask(what);
+  }
+  EXPECT_EQ(upgrade.asked.size(), 4U);
+  EXPECT_EQ(journalled("upgrade.applied").size(), 1U);
+  EXPECT_EQ(journalled("upgrade.paused").size(), 1U);
+}
+
 TEST_F(ApiTest, TheDepotsAddressIsThisAppliancesOwnSetting) {
   const std::string token = root();
   const char* path = "/api/v1/appliance/updates/source";

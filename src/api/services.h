@@ -105,14 +105,23 @@ struct UpgradeView {
   upgrade::Progress progress;
   std::uint64_t sessions_moved = 0;
   std::uint64_t sessions_total = 0;
+  std::optional<std::uint64_t> legs_left;  // Still at the old process; none: this one was not told.
 };
 
+struct UpgradeAsked {
+  PlanId plan;
+  bool repeated = false;  // It had run before: this is its first outcome.
+};
+
+// What changes something carries the id of its request: asked again, also of another process of
+// the site, it runs once. Code conflict: the id was used for something else.
 class UpgradeService {
  public:
   virtual ~UpgradeService() = default;
   [[nodiscard]] virtual net::Task<Result<upgrade::Plan>> plan(upgrade::ApplyRequest request) = 0;
-  [[nodiscard]] virtual net::Task<Result<PlanId>> apply(upgrade::ApplyRequest request) = 0;
-  [[nodiscard]] virtual net::Task<Result<void>> request(upgrade::Request what) = 0;
+  [[nodiscard]] virtual net::Task<Result<UpgradeAsked>> apply(upgrade::ApplyRequest request) = 0;
+  [[nodiscard]] virtual net::Task<Result<UpgradeAsked>> request(upgrade::Request what,
+                                                                RequestId id) = 0;
   [[nodiscard]] virtual net::Task<Result<UpgradeView>> status() = 0;
 };
 

@@ -75,7 +75,9 @@ net::Task<Result<Answer>> status(State& state, Call) {
                  {"why", ""},
                  {"steps", json::array()},
                  {"sessions_moved", view->sessions_moved},
-                 {"sessions_total", view->sessions_total}};
+                 {"sessions_total", view->sessions_total},
+                 {"legs_left", nullptr}};
+  if (view->legs_left) answer.body["legs_left"] = *view->legs_left;
   if (view->progress.any) {
     const auto& stored = view->progress.stored;
     answer.body["plan"] = stored.plan.id.hex();
@@ -116,6 +118,19 @@ net::Task<Result<Answer>> plan(State& state, Call call) {
   co_return answer;
 }
 
+net::Task<Result<Answer>> begin(State& state, const Call& call, upgrade::ApplyRequest request) {
+  request.request = call.request_id;
+  const std::string to = request.target.version;
+  const auto asked = co_await state.services.upgrade.apply(std::move(request));
+  if (!asked) co_return fail(asked);
+  Answer answer;
+  answer.body = {{"plan", asked->plan.hex()}};
+  answer.subject = asked->plan.hex();
+  answer.detail = {{"to", to}};
+  answer.repeated = asked->repeated;
+  co_return answer;
+}
+
 constexpr std::int64_t kSoakSecondsMax = 7 * 86'400;
 
 net::Task<Result<Answer>> apply(State& state, Call call) {
@@ -129,14 +144,7 @@ net::Task<Result<Answer>> apply(State& state, Call call) {
   request.policy.auto_finalize = body.flag_or("auto_finalize", request.policy.auto_finalize);
   if (auto good = body.finish(); !good) co_return fail(good);
   if (auto good = check_method(method); !good) co_return fail(good);
-  const std::string to = request.target.version;
-  const auto id = co_await state.services.upgrade.apply(std::move(request));
-  if (!id) co_return fail(id);
-  Answer answer;
-  answer.body = {{"plan", id->hex()}};
-  answer.subject = id->hex();
-  answer.detail = {{"to", to}};
-  co_return answer;
+  co_return co_await begin(state, call, std::move(request));
 }
 
 net::Task<Result<Answer>> install(State& state, Call call) {
@@ -144,22 +152,17 @@ net::Task<Result<Answer>> install(State& state, Call call) {
   upgrade::ApplyRequest request;
   request.target.version = body.text("version", 64);
   if (auto good = body.finish(); !good) co_return fail(good);
-  const std::string to = request.target.version;
-  const auto id = co_await state.services.upgrade.apply(std::move(request));
-  if (!id) co_return fail(id);
-  Answer answer;
-  answer.body = {{"plan", id->hex()}};
-  answer.subject = id->hex();
-  answer.detail = {{"to", to}};
-  co_return answer;
+  co_return co_await begin(state, call, std::move(request));
 }
 
 net::Task<Result<Answer>> ask(State& state, Call call, upgrade::Request what) {
   BodyReader body(call.body);
   if (auto good = body.finish(); !good) co_return fail(good);
-  const auto asked = co_await state.services.upgrade.request(what);
+  const auto asked = co_await state.services.upgrade.request(what, call.request_id);
   if (!asked) co_return fail(asked);
-  co_return Answer();
+  Answer answer;
+  answer.repeated = asked->repeated;
+  co_return answer;
 }
 net::Task<Result<Answer>> pause(State& state, Call call) {
   return ask(state, std::move(call), upgrade::Request::pause);

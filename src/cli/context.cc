@@ -40,10 +40,11 @@ Error error_of(const json::object& body, int status) {
   return out;
 }
 
-// A hand-over, or a process that went away under the request. A refused connection is no such
+// A hand-over (the process that was asked may not say yes any more, the next connection reaches the
+// one that may), or a process that went away under the request. A refused connection is no such
 // thing.
 bool worth_repeating(const Answer& answer) {
-  if (answer.status == 503) return true;
+  if (answer.status == 503 || answer.error.code == "not_primary") return true;
   return answer.status == 0 && (answer.error.code == "cut" || answer.error.code == "tls_handshake");
 }
 

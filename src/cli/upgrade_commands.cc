@@ -44,6 +44,7 @@ UpgradeStatus read_status(const object& body) {
   out.why = text_of(body, "why");
   out.sessions_moved = number_of(body, "sessions_moved");
   out.sessions_total = number_of(body, "sessions_total");
+  out.legs_left = number_of(body, "legs_left");
   for (const object& step : list_of(body, "steps")) {
     out.steps.push_back({text_of(step, "id"), text_of(step, "kind"), text_of(step, "state"),
                          text_of(step, "detail"), text_of(step, "started_at"),
@@ -222,11 +223,11 @@ int upgrade_status(Context& context, bool follow) {
   context.terminal().print_line(context.terminal().state(status.state) +
                                 (status.why.empty() ? "" : "  " + harmless(status.why)));
   if (status.state == "none") return kOk;
-  context.terminal().print_line(harmless(text_of(object_of(answer.body, "from"), "version")) +
-                                " -> " +
-                                harmless(text_of(object_of(answer.body, "to"), "version")) + ", " +
-                                std::to_string(status.sessions_moved) + "/" +
-                                std::to_string(status.sessions_total) + " sessions moved");
+  context.terminal().print_line(
+      harmless(text_of(object_of(answer.body, "from"), "version")) + " -> " +
+      harmless(text_of(object_of(answer.body, "to"), "version")) + ", " +
+      std::to_string(status.sessions_moved) + "/" + std::to_string(status.sessions_total) +
+      " sessions moved" + legs_left_text(status.legs_left));
   std::vector<Row> rows;
   for (const UpgradeStep& step : status.steps) {
     rows.push_back({step.id, step.kind, step.state, step.started_at, step.ended_at, step.detail});

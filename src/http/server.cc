@@ -185,6 +185,19 @@ net::Task<bool> answer(Connection& connection, Response response, bool keep_aliv
   co_return written.has_value();
 }
 
+// Reads away what a refused peer still sends, so that it gets to our answer. Ends with the peer's
+// end, or at the limits: a peer that floods gets its reset.
+net::Task<void> linger(Connection& connection) {
+  const Instant deadline = net::now() + connection.limits.linger;
+  connection.transport->send_close();  // Where TLS can say it: nothing comes behind the answer.
+  connection.unread.clear();
+  for (std::size_t seen = 0; seen < connection.limits.linger_bytes;) {
+    const auto more = co_await net::read_some(*connection.transport, kReadBytes, deadline);
+    if (!more || more->empty()) co_return;
+    seen += more->size();
+  }
+}
+
 }  // namespace
 
 net::Task<void> serve_http(std::unique_ptr<net::Transport> transport, std::string early,
@@ -195,7 +208,8 @@ net::Task<void> serve_http(std::unique_ptr<net::Transport> transport, std::strin
     if (outcome.step == Step::end) break;
     if (outcome.step == Step::refuse) {
       auto refusal = error_response(outcome.status, outcome.error);
-      co_await answer(connection, std::move(refusal), false, false);
+      const bool told = co_await answer(connection, std::move(refusal), false, false);
+      if (told) co_await linger(connection);
       break;
     }
     const bool is_head = outcome.request.method == "HEAD";

@@ -3,8 +3,10 @@
 // handler before it is whole and within its limits.
 //
 // Whatever a peer sends, it costs at most the header limit, the body limit and the time limits. A
-// broken request is answered with 4xx and the connection ends. Every answer carries Content-Length,
-// HSTS, nosniff and no-store.
+// broken request is answered with 4xx and the connection ends: what is still on its way is read and
+// thrown away first, within `linger_bytes` and `linger`, for closing on unread bytes resets the
+// connection and takes the answer from a client that is still sending. Every answer carries
+// Content-Length, HSTS, nosniff and no-store.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -20,6 +22,8 @@ namespace everspan::http {
 
 inline constexpr std::size_t kHeaderBytesMax = 16 * 1024;
 inline constexpr std::size_t kBodyBytesMax = 1024 * 1024;
+// Read away behind a refusal: a body that is far too large in good faith, not one without end.
+inline constexpr std::size_t kLingerBytesMax = 4 * 1024 * 1024;
 
 class Handler {
  public:
@@ -39,6 +43,8 @@ struct Limits {
   Duration head = std::chrono::seconds(5);   // From a head's first byte to its last.
   Duration body = std::chrono::seconds(60);
   Duration write = std::chrono::seconds(60);
+  Duration linger = std::chrono::seconds(5);  // Behind a refusal, until the peer ends.
+  std::size_t linger_bytes = kLingerBytesMax;
   int requests_max = 10'000;  // Of one connection.
 };
 

@@ -35,6 +35,7 @@ class HttpServer : public ::testing::Test {
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     server_ = net::plain_transport(net::Fd(ends[0]));
     client_ = net::plain_transport(net::Fd(ends[1]));
+    limits_.linger = std::chrono::milliseconds(20);
   }
   void TearDown() override {
     scope_.cancel();
@@ -151,6 +152,46 @@ TEST_F(HttpServer, AChunkedBodyCannotPassTheLimitEither) {
        std::string(32, 'x') + "\r\n0\r\n\r\n");
   EXPECT_NE(answers(1000).find("413 "), std::string::npos);
   EXPECT_TRUE(echo_.seen.empty());
+}
+
+// As a client does that sends its whole body before it reads.
+TEST_F(HttpServer, AClientThatIsStillSendingGetsTheRefusal) {
+  constexpr std::size_t kBody = 3 * 1024 * 1024;
+  echo_.body_max = 10;
+  limits_.linger = std::chrono::seconds(20);
+  serve();
+  send("POST /a HTTP/1.1\r\nHost: s\r\nContent-Length: " + std::to_string(kBody) + "\r\n\r\n");
+  const std::string piece(64 * 1024, 'x');
+  std::size_t sent = 0;
+  EXPECT_TRUE(run_until(loop_, [&] {
+    const iovec rest{const_cast<char*>(piece.data()), std::min(piece.size(), kBody - sent)};
+    const net::IoResult wrote = client_->write({&rest, 1});
+    EXPECT_NE(wrote.state, net::IoState::failed) << client_->error().text();
+    if (wrote.state == net::IoState::done) sent += wrote.bytes;
+    return sent == kBody || wrote.state == net::IoState::failed;
+  }));
+  const std::string answer = answers(1);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 413 ")) << answer;
+  EXPECT_NE(answer.find("Connection: close"), std::string::npos);
+  EXPECT_EQ(scope_.running(), 1U) << "it waits for the client's end";
+  client_->close();
+  EXPECT_TRUE(run_until(loop_, [&] { return scope_.running() == 0; }));
+}
+
+TEST_F(HttpServer, ARefusedClientThatNeverEndsIsCutAtTheLimits) {
+  echo_.body_max = 10;
+  limits_.linger = std::chrono::seconds(60);
+  limits_.linger_bytes = 100'000;
+  serve();
+  send("POST /a HTTP/1.1\r\nHost: s\r\nContent-Length: 99999999\r\n\r\n");
+  const std::string piece(16 * 1024, 'x');
+  bool cut = false;
+  EXPECT_TRUE(run_until(loop_, [&] {
+    const iovec bytes{const_cast<char*>(piece.data()), piece.size()};
+    cut = client_->write({&bytes, 1}).state == net::IoState::failed;
+    return cut;
+  }));
+  EXPECT_TRUE(cut);
 }
 
 TEST_F(HttpServer, AHeadOverTheLimitIsRefused) {

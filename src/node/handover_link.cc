@@ -14,6 +14,13 @@ using namespace std::chrono_literals;
 constexpr auto kSendWithin = 10s;
 constexpr std::uint32_t kProtocol = 1;
 
+Moves moves_of(const pb::MoveProgress& said) {
+  Moves out{said.moved(), said.total(), said.left()};
+  // A release that does not count what is left says at least whether there is any.
+  if (!said.done() && out.left == 0) out.left = out.total > out.moved ? out.total - out.moved : 1;
+  return out;
+}
+
 }  // namespace
 
 struct HandoverLink::Call {
@@ -107,9 +114,7 @@ void HandoverLink::dispatch(pb::HandoverMessage& message) {
     case pb::HandoverMessage::kSnapshotReply:
       return finish(message.snapshot_reply().id(), std::move(message));
     case pb::HandoverMessage::kMoveProgress:
-      return events_.on_move_progress(message.move_progress().moved(),
-                                      message.move_progress().total(),
-                                      message.move_progress().done());
+      return events_.on_move_progress(moves_of(message.move_progress()));
     case pb::HandoverMessage::WHAT_NOT_SET:
       log_warning("handover.unknown_message", {});
       return;
@@ -152,11 +157,13 @@ void HandoverLink::say_serving(Generation generation, Revision head) {
   send(message);
 }
 
-void HandoverLink::say_moved(std::uint32_t moved, std::uint32_t total, bool done) {
+void HandoverLink::say_moved(const Moves& moves) {
   pb::HandoverMessage message;
-  message.mutable_move_progress()->set_moved(moved);
-  message.mutable_move_progress()->set_total(total);
-  message.mutable_move_progress()->set_done(done);
+  pb::MoveProgress& out = *message.mutable_move_progress();
+  out.set_moved(static_cast<std::uint32_t>(moves.moved));
+  out.set_total(static_cast<std::uint32_t>(moves.total));
+  out.set_left(static_cast<std::uint32_t>(moves.left));
+  out.set_done(moves.left == 0);
   send(message);
 }
 

@@ -21,6 +21,13 @@ class WriteOutcome;
 
 namespace everspan::node {
 
+// How far the legs and standing links of one process have gone to the other.
+struct Moves {
+  std::uint64_t moved = 0;
+  std::uint64_t total = 0;
+  std::uint64_t left = 0;  // 0: done.
+};
+
 class HandoverLink {
  public:
   class Events {
@@ -32,7 +39,7 @@ class HandoverLink {
     virtual void on_peer_serving(Generation generation, Revision head) = 0;
     virtual bool on_push_open(EndpointId endpoint, std::string signed_grant) = 0;
     virtual void fill_snapshot(pb::SnapshotReply& reply) = 0;
-    virtual void on_move_progress(std::uint32_t moved, std::uint32_t total, bool done) = 0;
+    virtual void on_move_progress(const Moves& moves) = 0;
     virtual void on_handover_closed() = 0;
   };
 
@@ -44,7 +51,7 @@ class HandoverLink {
   void replaced() { replaced_ = true; }
   void say_hello(std::uint16_t probe_port);
   void say_serving(Generation generation, Revision head);
-  void say_moved(std::uint32_t moved, std::uint32_t total, bool done);
+  void say_moved(const Moves& moves);
   void answer_write(const pb::WriteOutcome& outcome);
 
   // Code "peer_gone" when the other process ended before it answered: the outcome is unknown and

@@ -12,7 +12,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kMovedWithin = 20s;  // Then what is left re-dials by its orders.
+// Base kills a process that has not ended 10 s after Retire. The plan has waited for the moves
+// before that (NodeUpgrade), so this is for other reasons to leave; what is left then re-dials by
+// its orders.
+constexpr auto kMovedWithin = 5s;
+constexpr auto kRelayClosesWithin = 3s;
 constexpr auto kSnapshotEvery = 1s;
 constexpr auto kProbeWithin = 10s;
 constexpr auto kSlowLoop = 2s;  // A loop this late serves nobody.
@@ -55,6 +59,7 @@ void SiteProcess::on_handover_closed() {
   if (live_ != nullptr) live_->set_peer(nullptr);
   peer_probe_port_ = 0;
   if (!writes_.serving()) ready_ = false;  // Nobody to forward to.
+  if (upgrade_ != nullptr) upgrade_->no_more_moves();
   base_.set_peer_pid(0);
   writes_.peer_lost();
 }
@@ -88,11 +93,10 @@ void SiteProcess::move_ends(std::string reason) {
     auto tell = [this, now] {
       ends_left_ = now.left;
       if (now.left == 0) ends_moved_.notify();
-      const auto total = static_cast<std::uint32_t>(now.legs_total);
-      const auto moved = static_cast<std::uint32_t>(now.moved + now.lost);
-      if (upgrade_ != nullptr) upgrade_->set_moved(moved, total);
-      if (handover_.link != nullptr) handover_.link->say_moved(moved, total, now.left == 0);
-      if (now.left == 0) log_info("ends.moved", {{"legs", std::to_string(total)}});
+      const Moves moves{now.moved + now.lost, now.legs_total, now.left};
+      if (upgrade_ != nullptr) upgrade_->set_moves(moves);
+      if (handover_.link != nullptr) handover_.link->say_moved(moves);
+      if (now.left == 0) log_info("ends.moved", {{"legs", std::to_string(moves.total)}});
     };
     net::asio::post(control_, std::move(tell));
   };
@@ -103,8 +107,8 @@ bool SiteProcess::on_push_open(EndpointId endpoint, std::string signed_grant) {
   return relay_ != nullptr && relay_->open_session(endpoint, signed_grant);
 }
 
-void SiteProcess::on_move_progress(std::uint32_t moved, std::uint32_t total, bool done) {
-  if (upgrade_ != nullptr) upgrade_->set_moved(moved, total);
+void SiteProcess::on_move_progress(const Moves& moves) {
+  if (upgrade_ != nullptr) upgrade_->set_moves(moves);
 }
 
 void SiteProcess::fill_snapshot(pb::SnapshotReply& reply) {
@@ -139,7 +143,7 @@ net::Task<> SiteProcess::retire(std::string why) {
     };
     log_info("site.closing_relay");
     relay_->shutdown(std::move(done));
-    co_await closed->wait_until(net::now() + kMovedWithin);
+    co_await closed->wait_until(net::now() + kRelayClosesWithin);
   }
   // What was recorded and journalled reaches the disk before this process ends.
   recording::Recorder* recorder = recorder_.release();

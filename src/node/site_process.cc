@@ -142,8 +142,8 @@ net::Task<Result<void>> SiteProcess::open_site() {
         return NodeUpgrade::Source{stored.substr(0, line),
                                    line == std::string::npos ? "" : stored.substr(line + 1)};
       },
-      base_.welcome().trusted_root(), [this] { return probe(peer_probe_port_); },
-      [this] { return health(); }});
+      base_.welcome().trusted_root(), secrets_->request_key,
+      [this] { return probe(peer_probe_port_); }, [this] { return health(); }});
   passwords_ = std::make_unique<access::PasswordWorkers>();
   api_ = std::make_unique<api::Api>(api::Services{*context_, *passwords_, *journal_, *live_, *this,
                                                   *upgrade_, *upgrade_, paths_.recordings(),
@@ -214,9 +214,9 @@ net::Task<> SiteProcess::serve_now(Generation generation) {
   if (drain_.load()->requested) drain_ = std::make_shared<http::Drain>();
   std::vector<int> listeners;
   for (const ListenerFd& listener : base_.listeners()) listeners.push_back(listener.fd.get());
+  ready_ = true;  // Before the first connection is taken: its question may be this one.
   // Granted anew by a base that was restarted, it accepts already.
   if (!acceptor_.accepting()) acceptor_.start(listeners);
-  ready_ = true;
   generation_ = generation;
   base_.set_generation(generation);
   journal_->set_generation(generation);
@@ -226,7 +226,10 @@ net::Task<> SiteProcess::serve_now(Generation generation) {
   message.mutable_activated()->set_generation(generation.value);
   message.mutable_activated()->set_head_revision(revision);
   base_.send(message);
-  if (handover_.link != nullptr) handover_.link->say_serving(generation, Revision{revision});
+  if (handover_.link != nullptr) {
+    upgrade_->expect_moves();
+    handover_.link->say_serving(generation, Revision{revision});
+  }
   upgrade_->start_runner();
   log_info("site.serving", {{"generation", std::to_string(generation.value)},
                             {"revision", std::to_string(revision)}});

@@ -65,7 +65,7 @@ class SiteProcess : public BaseLink::Events,
   void on_peer_serving(Generation generation, Revision head) override;
   bool on_push_open(EndpointId endpoint, std::string signed_grant) override;
   void fill_snapshot(pb::SnapshotReply& reply) override;
-  void on_move_progress(std::uint32_t moved, std::uint32_t total, bool done) override;
+  void on_move_progress(const Moves& moves) override;
   void on_handover_closed() override;
 
   // WritePath::Host

@@ -23,6 +23,7 @@ constexpr auto kStageWithin = 120s;  // Unpacking and hashing a large package on
 constexpr auto kStartWithin = 60s;
 constexpr auto kSwitchWithin = 60s;
 constexpr auto kSelfTestWithin = 120s;
+constexpr auto kMovesWithin = 20s;  // Below the plan's time for `pin`, with base's answer.
 constexpr std::uint64_t kDiskReserve = 64ULL << 20;
 
 std::unique_ptr<pb::BaseRequest> base_request(const upgrade::EffectCall& call) {
@@ -220,6 +221,7 @@ net::Task<Result<void>> NodeUpgrade::perform(upgrade::Action action, upgrade::Ef
       break;
     }
     case upgrade::Action::good: {
+      co_await legs_have_moved();
       auto request = base_request(call);
       request->mutable_good();
       done = co_await ask_base(std::move(request), kStartWithin);
@@ -313,6 +315,18 @@ net::Task<Result<void>> NodeUpgrade::back_up(upgrade::EffectCall call) {
     return {};
   };
   co_return co_await parts_.pool.run(work);
+}
+
+// Good makes base tell the old process to leave, and kill it when it lingers: its legs go first.
+// One that does not move (its end is stopped) holds this up for a while only; it dials anew then.
+net::Task<> NodeUpgrade::legs_have_moved() {
+  const Instant deadline = net::now() + kMovesWithin;
+  while (moves_ && moves_->left > 0) {
+    const bool notified = co_await moves_ended_.wait_until(deadline);
+    if (notified) continue;
+    log_warning("upgrade.legs_left", {{"left", std::to_string(moves_->left)}});
+    co_return;
+  }
 }
 
 net::Task<Result<void>> NodeUpgrade::raise_level(upgrade::EffectCall call) {

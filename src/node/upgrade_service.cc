@@ -19,16 +19,12 @@ net::Task<T> on(net::Executor executor, net::Task<T> task) {
   co_return co_await net::asio::co_spawn(executor, std::move(task), net::asio::use_awaitable);
 }
 
-Error no_runner() {
-  return {"not_primary", "Another process of this node is taking over", "Nothing was changed",
-          "Try again in a moment"};
-}
-
 }  // namespace
 
 NodeUpgrade::NodeUpgrade(Parts parts)
     : parts_(std::move(parts)),
       writes_again_(parts_.control),
+      moves_ended_(parts_.control),
       metadata_(std::make_shared<std::mutex>()) {}
 NodeUpgrade::~NodeUpgrade() = default;
 
@@ -68,9 +64,16 @@ net::Task<> NodeUpgrade::stop_runner() {
   co_await tasks->join();
 }
 
-void NodeUpgrade::set_moved(std::uint64_t moved, std::uint64_t total) {
-  moved_ = moved;
-  total_ = total;
+void NodeUpgrade::expect_moves() {
+  moves_ = Moves{0, 0, 1};  // Until the other process has counted.
+}
+void NodeUpgrade::set_moves(const Moves& moves) {
+  moves_ = moves;
+  if (moves.left == 0) moves_ended_.notify();
+}
+void NodeUpgrade::no_more_moves() {
+  if (moves_) moves_->left = 0;  // What was left there dials anew, by its orders.
+  moves_ended_.notify();
 }
 
 net::Task<Result<std::unique_ptr<pb::BaseReply>>> NodeUpgrade::base_status() {
@@ -98,11 +101,12 @@ net::Task<Result<std::optional<std::string>>> NodeUpgrade::load_plan() {
   co_return std::optional<std::string>((*record)->bytes);
 }
 
-net::Task<Result<void>> NodeUpgrade::save_plan(std::string record) {
+net::Task<Result<void>> NodeUpgrade::save_plan(std::string record, RequestId request) {
   // Only the writer drives a plan: a forwarded save would let two drive it.
   if (!parts_.writes.serving())
     co_return fail("not_writer", "This process does not write any more");
   store::Transaction transaction;
+  transaction.request_id = request;
   transaction.writes.push_back(store::Write::put("plan", "current", std::move(record)));
   const Result<store::Outcome> saved = co_await parts_.writes.submit(std::move(transaction));
   if (!saved) co_return fail(saved);
@@ -164,11 +168,11 @@ void NodeUpgrade::step_changed(const upgrade::Plan& plan, const upgrade::Step& s
 net::Task<Result<upgrade::Plan>> NodeUpgrade::plan(upgrade::ApplyRequest request) {
   co_return co_await on(parts_.control, plan_here(std::move(request)));
 }
-net::Task<Result<PlanId>> NodeUpgrade::apply(upgrade::ApplyRequest request) {
+net::Task<Result<api::UpgradeAsked>> NodeUpgrade::apply(upgrade::ApplyRequest request) {
   co_return co_await on(parts_.control, apply_here(std::move(request)));
 }
-net::Task<Result<void>> NodeUpgrade::request(upgrade::Request what) {
-  co_return co_await on(parts_.control, request_here(what));
+net::Task<Result<api::UpgradeAsked>> NodeUpgrade::request(upgrade::Request what, RequestId id) {
+  co_return co_await on(parts_.control, request_here(what, id));
 }
 net::Task<Result<api::UpgradeView>> NodeUpgrade::status() {
   co_return co_await on(parts_.control, status_here());
@@ -180,24 +184,13 @@ net::Task<Result<api::UpdateList>> NodeUpgrade::refresh() {
   co_return co_await on(parts_.control, list_here(true));
 }
 
-net::Task<Result<upgrade::Plan>> NodeUpgrade::plan_here(upgrade::ApplyRequest request) {
-  if (runner_ == nullptr) co_return Result<upgrade::Plan>(std::unexpected(no_runner()));
-  co_return co_await runner_->dry_run(std::move(request));
-}
-net::Task<Result<PlanId>> NodeUpgrade::apply_here(upgrade::ApplyRequest request) {
-  if (runner_ == nullptr) co_return Result<PlanId>(std::unexpected(no_runner()));
-  set_moved(0, 0);
-  co_return co_await runner_->apply(std::move(request));
-}
-net::Task<Result<void>> NodeUpgrade::request_here(upgrade::Request what) {
-  if (runner_ == nullptr) co_return Result<void>(std::unexpected(no_runner()));
-  co_return co_await runner_->request(what);
-}
-
 net::Task<Result<api::UpgradeView>> NodeUpgrade::status_here() {
   api::UpgradeView view;
-  view.sessions_moved = moved_;
-  view.sessions_total = total_;
+  if (moves_) {
+    view.sessions_moved = moves_->moved;
+    view.sessions_total = moves_->total;
+    view.legs_left = moves_->left;
+  }
   if (runner_ != nullptr) {
     view.progress = runner_->progress();
     if (view.progress.any) co_return view;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "api/services.h"
@@ -41,6 +42,7 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
     NodeId node;
     std::function<Source()> source;
     std::string trusted_root;  // root.json that base trusts; empty: none.
+    std::string request_key;   // Of the site: plans' ids follow from their requests'.
     // A probe session through the other (candidate) process.
     std::function<net::Task<Result<std::string>>()> probe_candidate;
     std::function<upgrade::Health()> health;
@@ -51,12 +53,16 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   // While this process is the writer. Control executor.
   void start_runner();
   [[nodiscard]] net::Task<> stop_runner();
-  void set_moved(std::uint64_t moved, std::uint64_t total);
+  // The legs of the other process are to come here: until set_moves() says that none is left, or
+  // no_more_moves() that it is gone, it is not told to leave.
+  void expect_moves();
+  void set_moves(const Moves& moves);
+  void no_more_moves();
 
   // upgrade::UpgradeEffects
   [[nodiscard]] net::Task<Result<upgrade::SiteSnapshot>> site_snapshot(bool refresh) override;
   [[nodiscard]] net::Task<Result<std::optional<std::string>>> load_plan() override;
-  [[nodiscard]] net::Task<Result<void>> save_plan(std::string record) override;
+  [[nodiscard]] net::Task<Result<void>> save_plan(std::string record, RequestId request) override;
   [[nodiscard]] net::Task<Result<void>> perform(upgrade::Action action,
                                                 upgrade::EffectCall call) override;
   [[nodiscard]] net::Task<Result<std::optional<upgrade::EffectAnswer>>> query(
@@ -67,8 +73,9 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
 
   // api::UpgradeService
   [[nodiscard]] net::Task<Result<upgrade::Plan>> plan(upgrade::ApplyRequest request) override;
-  [[nodiscard]] net::Task<Result<PlanId>> apply(upgrade::ApplyRequest request) override;
-  [[nodiscard]] net::Task<Result<void>> request(upgrade::Request what) override;
+  [[nodiscard]] net::Task<Result<api::UpgradeAsked>> apply(upgrade::ApplyRequest request) override;
+  [[nodiscard]] net::Task<Result<api::UpgradeAsked>> request(upgrade::Request what,
+                                                             RequestId id) override;
   [[nodiscard]] net::Task<Result<api::UpgradeView>> status() override;
 
   // api::UpdateService
@@ -83,6 +90,7 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   [[nodiscard]] net::Task<Result<void>> fetch(upgrade::EffectCall call);
   [[nodiscard]] net::Task<Result<void>> preflight(upgrade::EffectCall call);
   [[nodiscard]] net::Task<Result<void>> back_up(upgrade::EffectCall call);
+  [[nodiscard]] net::Task<> legs_have_moved();
   [[nodiscard]] net::Task<Result<void>> raise_level(upgrade::EffectCall call);
   [[nodiscard]] net::Task<Result<void>> ask_base(std::unique_ptr<pb::BaseRequest> request,
                                                  Duration within);
@@ -90,8 +98,13 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   [[nodiscard]] net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> releases(
       bool refresh);
   [[nodiscard]] net::Task<Result<upgrade::Plan>> plan_here(upgrade::ApplyRequest request);
-  [[nodiscard]] net::Task<Result<PlanId>> apply_here(upgrade::ApplyRequest request);
-  [[nodiscard]] net::Task<Result<void>> request_here(upgrade::Request what);
+  [[nodiscard]] net::Task<Result<api::UpgradeAsked>> apply_here(upgrade::ApplyRequest request);
+  [[nodiscard]] net::Task<Result<api::UpgradeAsked>> apply_once(upgrade::ApplyRequest request);
+  [[nodiscard]] net::Task<Result<api::UpgradeAsked>> request_here(upgrade::Request what,
+                                                                  RequestId id);
+  [[nodiscard]] net::Task<Result<void>> request_once(upgrade::Request what, RequestId id);
+  [[nodiscard]] net::Task<Result<std::optional<store::Outcome>>> first_outcome(RequestId id);
+  [[nodiscard]] net::Task<Result<void>> runner_drives();
   [[nodiscard]] net::Task<Result<api::UpgradeView>> status_here();
 
   Parts parts_;
@@ -99,8 +112,9 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   std::unique_ptr<net::TaskScope> runner_tasks_;
   net::Wakeup writes_again_;
   std::uint64_t next_status_ = 1;
-  std::uint64_t moved_ = 0;
-  std::uint64_t total_ = 0;
+  std::optional<Moves> moves_;  // None: nothing is known of any in this process.
+  net::Wakeup moves_ended_;
+  std::set<RequestId> under_way_;  // Requests that are being answered here.
   WallTime checked_at_;
   std::shared_ptr<std::mutex> metadata_;  // One at a time uses the metadata folder (pool threads).
 };

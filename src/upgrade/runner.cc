@@ -22,10 +22,16 @@ struct UpgradeRunner::State {
   State(net::Executor executor, UpgradeEffects& effects)
       : effects(effects), executor(executor), wakeup(executor), tasks(executor) {}
 
+  // Of a person: notified when the event was taken and what it changed is stored.
+  struct Asking {
+    Asking(net::Executor executor, RequestId id) : taken(std::move(executor)), id(id) {}
+    net::Wakeup taken;
+    RequestId id;
+    bool stored = false;
+  };
   struct Incoming {
     Event event;
-    std::shared_ptr<net::Wakeup>
-        taken;  // Notified when the event was taken and what it changed is stored.
+    std::shared_ptr<Asking> asking;
   };
 
   UpgradeEffects& effects;
@@ -38,8 +44,8 @@ struct UpgradeRunner::State {
   bool applying = false;
   Result<void> gone;  // Why this process may not drive any longer.
 
-  void post(Event event, std::shared_ptr<net::Wakeup> taken = {}) {
-    inbox.push_back({std::move(event), std::move(taken)});
+  void post(Event event, std::shared_ptr<Asking> asking = {}) {
+    inbox.push_back({std::move(event), std::move(asking)});
     wakeup.notify();
   }
   [[nodiscard]] EffectCall call(std::string key) const {
@@ -54,8 +60,8 @@ struct UpgradeRunner::State {
         effects.step_changed(p, p.steps[i]);
   }
 
-  Task<void> take(Event event);
-  Task<void> save();
+  Task<void> take(Event event, std::shared_ptr<Asking> asking = {});
+  Task<void> save(RequestId request = {});
   void begin_effect(const Effect& effect);
   Task<void> do_action(Do what, EffectCall call);
   Task<void> do_query(std::string key);
@@ -66,8 +72,8 @@ struct UpgradeRunner::State {
 };
 
 // Effects come in order: a Save is waited for before anything after it, and its Saved is taken at
-// once, so that what hangs on it goes out (U1).
-Task<void> UpgradeRunner::State::take(Event event) {
+// once, so that what hangs on it goes out (U1). The first save is what was asked for.
+Task<void> UpgradeRunner::State::take(Event event, std::shared_ptr<Asking> asking) {
   std::deque<Event> now{std::move(event)};
   while (!now.empty() && gone && plan) {
     const std::vector<Step> before = plan->stored.plan.steps;
@@ -79,19 +85,21 @@ Task<void> UpgradeRunner::State::take(Event event) {
         begin_effect(effect);
         continue;
       }
-      co_await save();
+      const bool asked = asking && !asking->stored;
+      co_await save(asked ? asking->id : RequestId{});
       if (!gone) co_return;
+      if (asked) asking->stored = true;
       now.emplace_back(Saved{});
     }
     tell_steps(before);
   }
 }
 
-Task<void> UpgradeRunner::State::save() {
+Task<void> UpgradeRunner::State::save(RequestId request) {
   std::string record = encode_plan(plan->stored);
   plan->stored.original = record;
   for (;;) {
-    const Result<void> saved = co_await effects.save_plan(record);
+    const Result<void> saved = co_await effects.save_plan(record, request);
     if (saved) co_return;
     const std::string& code = saved.error().code;
     log_warning("upgrade.save_failed", {{"code", code}, {"why", saved.error().message}});
@@ -224,14 +232,14 @@ Task<Result<void>> UpgradeRunner::run() {
     }
     State::Incoming incoming = std::move(state->inbox.front());
     state->inbox.pop_front();
-    co_await state->take(std::move(incoming.event));
-    if (incoming.taken) incoming.taken->notify();
+    co_await state->take(std::move(incoming.event), incoming.asking);
+    if (incoming.asking) incoming.asking->taken.notify();
   }
   state->running = false;
   const Result<void> why =
       state->gone ? Result<void>(fail("cancelled", "The runner was stopped")) : state->gone;
   for (const State::Incoming& left : state->inbox)
-    if (left.taken) left.taken->notify();
+    if (left.asking) left.asking->taken.notify();
   state->inbox.clear();
   state->tasks.cancel();
   co_await state->tasks.join();
@@ -244,7 +252,8 @@ Task<Result<Plan>> UpgradeRunner::dry_run(ApplyRequest request) {
   if (!site) co_return fail(site);
   SiteSnapshot snapshot = *site;
   snapshot.plan_under_way = state->plan && !ended(state->plan->stored);
-  co_return plan(snapshot, request.policy, request.target, random_id<PlanId>());
+  const PlanId id = request.plan.is_zero() ? random_id<PlanId>() : request.plan;
+  co_return plan(snapshot, request.policy, request.target, id);
 }
 
 Task<Result<PlanId>> UpgradeRunner::apply(ApplyRequest request) {
@@ -253,6 +262,7 @@ Task<Result<PlanId>> UpgradeRunner::apply(ApplyRequest request) {
     co_return fail("unavailable", "This process does not write now");
   if (state->applying) co_return fail("busy", "Another upgrade is being planned");
   state->applying = true;
+  const RequestId asked = request.request;
   const auto planned = co_await dry_run(std::move(request));
   state->applying = false;
   if (!planned) co_return fail(planned);
@@ -260,7 +270,7 @@ Task<Result<PlanId>> UpgradeRunner::apply(ApplyRequest request) {
     co_return fail("busy", "Another upgrade is under way", "", "See `everspan upgrade status`");
   const PlanId id = planned->id;
   state->plan = begin(*planned, net::wall_now());
-  co_await state->save();
+  co_await state->save(asked);
   if (!state->gone) {
     state->wakeup.notify();
     co_return fail(state->gone);
@@ -269,20 +279,29 @@ Task<Result<PlanId>> UpgradeRunner::apply(ApplyRequest request) {
   co_return id;
 }
 
-Task<Result<void>> UpgradeRunner::request(Request what) {
+Task<Result<void>> UpgradeRunner::request(Request what, RequestId id) {
   const auto state = state_;
   if (!state->running || !state->gone)
     co_return fail("unavailable", "This process does not write now");
   if (!state->plan) co_return fail("no_plan", "There is no upgrade under way");
   const auto may = may_ask(state->plan->stored, what);
   if (!may) co_return may;
-  const auto taken = std::make_shared<net::Wakeup>(state->executor);
-  state->post(Asked{what}, taken);
-  const bool done = co_await taken->wait_until(net::now() + 10s);
+  const auto asking = std::make_shared<State::Asking>(state->executor, id);
+  state->post(Asked{what}, asking);
+  const bool done = co_await asking->taken.wait_until(net::now() + 10s);
   if (!done) co_return fail("timeout", "The request was not stored in time");
   if (!state->running || !state->gone)
-    co_return fail("unavailable", "This process stopped writing before the request was stored");
+    co_return fail("unavailable", "This process stopped writing before the request was stored",
+                   "The request may have been stored",
+                   "Ask again with the same Idempotency-Key: it runs once");
+  if (!asking->stored)  // Between the check above and its turn the plan went on, or ended.
+    co_return fail("conflict", "The upgrade went on meanwhile", "Nothing was changed",
+                   "See `everspan upgrade status`");
   co_return Result<void>{};
+}
+
+bool UpgradeRunner::running() const {
+  return state_->running && state_->gone.has_value();
 }
 
 Progress UpgradeRunner::progress() const {

@@ -40,9 +40,11 @@ class UpgradeEffects {
   [[nodiscard]] virtual net::Task<Result<SiteSnapshot>> site_snapshot(bool refresh) = 0;
 
   // The record in settings. save: committed when it returns; code not_writer: another process
-  // writes.
+  // writes. `request`: who asked for it by an id (else zero) gets the first outcome when he asks
+  // again, for it is committed with the record.
   [[nodiscard]] virtual net::Task<Result<std::optional<std::string>>> load_plan() = 0;
-  [[nodiscard]] virtual net::Task<Result<void>> save_plan(std::string record) = 0;
+  [[nodiscard]] virtual net::Task<Result<void>> save_plan(std::string record,
+                                                          RequestId request) = 0;
 
   // Performs one action of the plan. resolve: refresh, `to.digest` still offered. fetch: download,
   // then base's Stage (base request key = call.key). preflight: disk, self-test of the staged
@@ -74,6 +76,8 @@ struct Progress {
 struct ApplyRequest {
   Target target;
   Policy policy;
+  RequestId request;  // Zero: none was given.
+  PlanId plan;        // Of the plan to be made; zero: a random one.
 };
 
 class UpgradeRunner {
@@ -92,8 +96,12 @@ class UpgradeRunner {
   [[nodiscard]] net::Task<Result<Plan>> dry_run(ApplyRequest request);
   // Plans, stores and starts. Codes of plan(); busy.
   [[nodiscard]] net::Task<Result<PlanId>> apply(ApplyRequest request);
-  // Returns when the request is stored. Codes of may_ask(); no_plan.
-  [[nodiscard]] net::Task<Result<void>> request(Request what);
+  // Returns when the request is stored, with `id`. Codes of may_ask(); no_plan; conflict (the plan
+  // went on meanwhile, nothing was stored).
+  [[nodiscard]] net::Task<Result<void>> request(Request what, RequestId id = {});
+
+  // It has taken up what is stored, and drives.
+  [[nodiscard]] bool running() const;
 
   [[nodiscard]] Progress progress() const;
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "common/crypto.h"
 #include "upgrade/core/plan_codec.h"
 
 namespace everspan::upgrade {
@@ -32,7 +33,8 @@ class FakeNode : public UpgradeEffects {
     co_return site;
   }
   Task<Result<std::optional<std::string>>> load_plan() override { co_return record; }
-  Task<Result<void>> save_plan(std::string bytes) override {
+  Task<Result<void>> save_plan(std::string bytes, RequestId request) override {
+    if (!request.is_zero()) requests.push_back(request);
     if (!writer) co_return fail("not_writer", "Another process writes");
     record = std::move(bytes);
     saves += 1;
@@ -70,6 +72,7 @@ class FakeNode : public UpgradeEffects {
   bool writer = true;
   std::optional<Action> stop_at;
   int saves = 0;
+  std::vector<RequestId> requests;  // Those that came with a save.
   std::vector<std::string> done;
   std::vector<std::string> told;
 };
@@ -189,13 +192,18 @@ Task<void> Runner::person() {
   EXPECT_TRUE(on);
   const auto none = co_await runner.request(Request::pause);
   EXPECT_EQ(none ? "" : none.error().code, "no_plan");
-  const auto id = co_await runner.apply(request(false));
-  EXPECT_TRUE(id);
+  ApplyRequest apply = request(false);
+  apply.request = random_id<RequestId>();
+  apply.plan = random_id<PlanId>();
+  const auto id = co_await runner.apply(apply);
+  EXPECT_TRUE(id && *id == apply.plan);
   co_await wait_for(runner, "awaiting_finalize");
   const int before = node.saves;
-  const auto asked = co_await runner.request(Request::finalize);
+  const RequestId finalize = random_id<RequestId>();
+  const auto asked = co_await runner.request(Request::finalize, finalize);
   EXPECT_TRUE(asked);
   EXPECT_GT(node.saves, before) << "stored when the call returned";
+  EXPECT_EQ(node.requests, (std::vector{apply.request, finalize})) << "each with one save";
   co_await wait_for(runner, "done");
   const auto late = co_await runner.request(Request::rollback);
   EXPECT_EQ(late ? "" : late.error().code, "ended");

@@ -29,8 +29,17 @@ def claim_instance():
     raise DevError("every instance is in use", 3)
 
 
-def make_stage(sessions=0, interval_ms=100, seed=1):
-    """A prepared Stage in a folder of its own below build/, so that the site's user can reach it."""
+def renumbered(release, version, folder):
+    """The same programs under another number of the same length: an upgrade whose both halves are `release`."""
+    shutil.copytree(release.bin, folder)
+    for program in folder.iterdir():
+        program.write_bytes(program.read_bytes().replace(release.version.encode(), version.encode()))
+    return releases.Release(version, None, folder)
+
+
+def make_stage(sessions=0, interval_ms=100, seed=1, within=False):
+    """A prepared Stage in a folder of its own below build/, so that the site's user can reach it.
+    `within`: from the working tree to itself, so that what no pinned release can yet is seen on both sides."""
     become_subreaper()
     old, new = releases.pair(no_build=True)
     instance, lock = claim_instance()
@@ -38,6 +47,8 @@ def make_stage(sessions=0, interval_ms=100, seed=1):
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{instance}-", dir=parent))
     os.chmod(folder, 0o755)
+    if within:
+        old, new = new, renumbered(new, new.version[:-1] + str((int(new.version[-1]) + 1) % 10), folder / "renumbered")
     stage = Stage(folder, instance, old, new, sessions=sessions, interval_ms=interval_ms, seed=seed)
     stage.instance_lock = lock
     stage.prepare()
@@ -49,9 +60,11 @@ class SiteTest(unittest.TestCase):
 
     agents = True
     cli = True  # Logs the CLI in.
+    within = False  # See make_stage.
+    sessions = 0  # Of the load, where a test starts it.
 
     def setUp(self):
-        self.stage = make_stage()
+        self.stage = make_stage(sessions=self.sessions, within=self.within)
         self.addCleanup(self.clean)
         self.stage.start_depot()
         self.stage.start_site(self.cli)

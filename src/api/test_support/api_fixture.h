@@ -4,6 +4,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/json.hpp>
 #include <mutex>
+#include <set>
 
 #include "access/passwords.h"
 #include "api/api.h"
@@ -62,6 +63,7 @@ struct FakeNode : NodeService {
 struct FakeUpgrade : UpgradeService {
   int applied = 0;
   std::vector<upgrade::Request> asked;
+  std::set<RequestId> ran;
   std::string refuse;
   UpgradeView view;
 
@@ -80,18 +82,21 @@ struct FakeUpgrade : UpgradeService {
     if (!refuse.empty()) co_return fail(refuse, "No");
     co_return made(request);
   }
-  net::Task<Result<PlanId>> apply(upgrade::ApplyRequest request) override {
+  net::Task<Result<UpgradeAsked>> apply(upgrade::ApplyRequest request) override {
     if (!refuse.empty()) co_return fail(refuse, "No");
+    if (!ran.insert(request.request).second)
+      co_return UpgradeAsked{view.progress.stored.plan.id, true};
     ++applied;
     view.progress.any = true;
     view.progress.state = "running";
     view.progress.stored.plan = made(request);
-    co_return view.progress.stored.plan.id;
+    co_return UpgradeAsked{view.progress.stored.plan.id};
   }
-  net::Task<Result<void>> request(upgrade::Request what) override {
+  net::Task<Result<UpgradeAsked>> request(upgrade::Request what, RequestId id) override {
     if (!refuse.empty()) co_return fail(refuse, "No");
-    asked.push_back(what);
-    co_return Result<void>();
+    const bool repeated = !ran.insert(id).second;
+    if (!repeated) asked.push_back(what);
+    co_return UpgradeAsked{view.progress.stored.plan.id, repeated};
   }
   net::Task<Result<UpgradeView>> status() override { co_return view; }
 };

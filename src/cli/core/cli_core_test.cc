@@ -120,6 +120,10 @@ TEST(UpgradeView, SaysEachStepOnceWhenItChanges) {
   EXPECT_EQ(second[1], "    3.0 s  upgrade: rolled_back (the candidate ended)");
   EXPECT_EQ(UpgradeView::status_line(status, std::chrono::seconds(3)),
             "rolled_back  step 2/3 switch  3/9 sessions moved  3.0 s");
+  status.legs_left = 6;
+  EXPECT_EQ(
+      UpgradeView::status_line(status, std::chrono::seconds(3)),
+      "rolled_back  step 2/3 switch  3/9 sessions moved, 6 legs left at the old release  3.0 s");
 }
 
 }  // namespace

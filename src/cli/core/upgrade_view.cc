@@ -18,6 +18,11 @@ bool is_waiting(const std::string& state) {
 
 }  // namespace
 
+std::string legs_left_text(std::uint64_t left) {
+  if (left == 0) return {};
+  return ", " + std::to_string(left) + (left == 1 ? " leg" : " legs") + " left at the old release";
+}
+
 std::vector<std::string> UpgradeView::news(const UpgradeStatus& status,
                                            std::chrono::milliseconds elapsed) {
   std::vector<std::string> out;
@@ -49,7 +54,8 @@ std::string UpgradeView::status_line(const UpgradeStatus& status,
   }
   if (status.sessions_total > 0) {
     out += "  " + std::to_string(status.sessions_moved) + "/" +
-           std::to_string(status.sessions_total) + " sessions moved";
+           std::to_string(status.sessions_total) + " sessions moved" +
+           legs_left_text(status.legs_left);
   }
   return out + "  " + duration_text(elapsed);
 }

@@ -25,7 +25,11 @@ struct UpgradeStatus {
   std::vector<UpgradeStep> steps;
   std::uint64_t sessions_moved = 0;
   std::uint64_t sessions_total = 0;
+  std::uint64_t legs_left = 0;  // At the old process.
 };
+
+// ", 3 legs left at the old release"; empty for 0.
+[[nodiscard]] std::string legs_left_text(std::uint64_t left);
 
 class UpgradeView {
  public:
