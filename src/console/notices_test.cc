@@ -12,8 +12,8 @@
 namespace everspan::console {
 namespace {
 
-// The kernel carries a terminal's bytes across in a work queue of its own, a piece at a time: what was
-// written is all there only when a mark that was written after it is.
+// The kernel carries a terminal's bytes across in a work queue of its own, a piece at a time: what
+// was written is all there only when a mark that was written after it is.
 std::string read_to_mark(int near, int far) {
   constexpr char kMark = '\x04';
   EXPECT_EQ(write(far, &kMark, 1), 1);
