@@ -113,9 +113,6 @@ def kill_tests(seed, everything):
     cells = subprocess.run([*PYTHON, table, "--list"], capture_output=True, text=True, check=True).stdout.split()
     if not everything:
         say(f"kill table: a dozen of {len(cells)} cells, drawn with seed {seed}")
-        # A console that is killed between its write and its note of it repeats that one piece: its cells
-        # are run with all of them only.
-        cells = [cell for cell in cells if not cell.startswith("console@")]
         cells = random.Random(seed).sample(cells, min(12, len(cells)))
     return [Test("kill", f"kill {cell}", [*PYTHON, str(table), "--cell", cell, "--seed", str(seed)], seconds=120,
                  alone=False) for cell in cells]

@@ -40,6 +40,25 @@ Result<Start> start_new(const ConnectOptions& options) {
   return Start{std::move(*session), std::move(key), std::move(file), std::nullopt};
 }
 
+// What was moved behind the state's back, as the kernel counted it.
+Result<void> catch_up(SavedConsole& saved, StateFile& file, const ConnectOptions& options) {
+  const auto rest = taken_since(file, saved.input);
+  if (!rest) return fail(rest);
+  for (auto& [number, closed_sent, closed_received, bytes] : saved.session.channels) {
+    if (number != kMain && number != kError) continue;
+    const bool main = number == kMain;
+    const auto given = static_cast<std::uint64_t>(
+        settle(main ? file.marks().main : file.marks().error, main ? options.out : options.err,
+               static_cast<std::int64_t>(bytes.consumed)));
+    if (given > bytes.advertised) return fail("bad_state", "The console's output is damaged");
+    bytes.consumed = given;
+    if (main && !bytes.finished) bytes.kept += *rest;
+    if (bytes.kept.size() > relay_end::ChannelLimits{}.ring_bytes)
+      return fail("bad_state", "The console's input is damaged");
+  }
+  return {};
+}
+
 Result<Start> start_again(const ConnectOptions& options) {
   auto file = StateFile::open(options.state_file);
   if (!file) return fail(file);
@@ -47,6 +66,7 @@ Result<Start> start_again(const ConnectOptions& options) {
   if (!bytes) return fail(bytes);
   auto saved = decode_console(*bytes);
   if (!saved) return fail(saved);
+  if (const auto done = catch_up(*saved, **file, options); !done) return fail(done);
   auto key = SigningKey::from_seed(saved->key_seed);
   if (!key) return fail(key);
   GrantedSession session{.signed_grant = saved->signed_grant,
@@ -62,7 +82,8 @@ int run_session(const ConnectOptions& options, Start start, net::TlsContext tls)
   ConsoleEnd end(loop.get_executor(), std::move(start.session), std::move(start.key),
                  std::move(tls), used, connect);
   connect.begin(end);
-  if (start.file) connect.keep_state(*start.file);
+  if (start.file)
+    connect.keep_state(*start.file, start.saved ? start.saved->input : InputPosition{});
   if (start.saved) connect.go_on_from(*start.saved);
   connect.start();
   int status = kOwnError;

@@ -32,8 +32,11 @@ void Connect::begin(ConsoleEnd& end) {
 }
 
 // From here on everything that leaves is in the file first, and what was shown is known there.
-void Connect::keep_state(StateFile& file) {
+void Connect::keep_state(StateFile& file, const InputPosition& before) {
   state_ = &file;
+  output_.emplace(file.marks().main);
+  error_output_.emplace(file.marks().error);
+  if (options_.no_terminal) input_.emplace(file, options_.in, before);
   end_->driver().before_actions = [this] {
     SavedConsole saved{.key_seed = end_->key().seed(),
                        .signed_grant = end_->granted().signed_grant,
@@ -43,8 +46,12 @@ void Connect::keep_state(StateFile& file) {
                        .exit = exit_,
                        .main_over = main_over_,
                        .error_over = error_over_};
+    saved.input = input_
+                      ? input_->position()
+                      : InputPosition{.taken = static_cast<std::uint64_t>(state_->marks().taken)};
     std::string bytes = encode_console(saved);
     state_->write(bytes);
+    if (input_) input_->noted(session().room(kMain));
     wipe(bytes);
     wipe(saved.key_seed);
   };
@@ -53,8 +60,8 @@ void Connect::keep_state(StateFile& file) {
 void Connect::go_on_from(const SavedConsole& saved) {
   session().restore(saved.session, net::now());
   exit_ = saved.exit;
-  main_over_ = saved.main_over;
-  error_over_ = saved.error_over;
+  main_over_ = saved.main_over || !session().has_channel(kMain);
+  error_over_ = saved.error_over || !session().has_channel(kError);
   if (saved.opened) start_pipes();
   if (main_over_ && main_) main_->close();
 }
@@ -106,6 +113,9 @@ void Connect::start_pipes() {
   main.shared = true;
   main.from = copy_of(options_.in);
   main.to = copy_of(options_.out);
+  if (input_)
+    main.read = [this](int fd, char* to, std::size_t n) { return input_->read(fd, to, n); };
+  if (output_) main.write = [this](int fd, std::string_view b) { return output_->write(fd, b); };
   main.filter = [this](std::string& bytes) { type(bytes); };
   main.on_output_end = [this] {
     main_over_ = true;
@@ -117,6 +127,8 @@ void Connect::start_pipes() {
   relay_legs::PipeOptions error;
   error.shared = true;
   error.to = copy_of(options_.err);
+  if (error_output_)
+    error.write = [this](int fd, std::string_view b) { return error_output_->write(fd, b); };
   error.on_output_end = [this] {
     error_over_ = true;
     check_done();

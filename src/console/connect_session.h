@@ -8,6 +8,7 @@
 #include "console/connect.h"
 #include "console/console_end.h"
 #include "console/core/escape.h"
+#include "console/counted_io.h"
 #include "console/notices.h"
 #include "console/state_codec.h"
 #include "console/state_file.h"
@@ -36,7 +37,7 @@ class Connect : public relay_legs::EndDriver::Application {
   }
 
   void begin(ConsoleEnd& end);
-  void keep_state(StateFile& file);
+  void keep_state(StateFile& file, const InputPosition& before);
   void go_on_from(const SavedConsole& saved);
   void start();
   [[nodiscard]] bool ended() const { return ended_; }
@@ -77,6 +78,9 @@ class Connect : public relay_legs::EndDriver::Application {
   net::Timer down_;
   ConsoleEnd* end_ = nullptr;
   StateFile* state_ = nullptr;
+  std::optional<CountedInput> input_;  // Of a terminal nothing is counted, as a person sees it.
+  std::optional<CountedOutput> output_;
+  std::optional<CountedOutput> error_output_;
   WindowSize size_told_{.columns = 0, .rows = 0};
   bool opened_ = false;
   std::shared_ptr<relay_legs::ChannelPipe> main_;

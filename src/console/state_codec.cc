@@ -52,6 +52,12 @@ std::string encode_console(const SavedConsole& saved) {
   out.set_exit_status(static_cast<std::uint32_t>(saved.exit.value_or(0)));
   out.set_main_over(saved.main_over);
   out.set_error_over(saved.error_over);
+  for (const auto& message : saved.session.unheard) out.add_unheard(message);
+  auto& input = *out.mutable_input();
+  input.set_taken(saved.input.taken);
+  input.set_device(saved.input.device);
+  input.set_inode(saved.input.inode);
+  input.set_offset(saved.input.offset);
   return out.SerializeAsString();
 }
 
@@ -89,6 +95,15 @@ Result<SavedConsole> decode_console(const std::string& bytes) {
   if (in.exited()) out.exit = static_cast<int>(in.exit_status());
   out.main_over = in.main_over();
   out.error_over = in.error_over();
+  for (const auto& message : in.unheard()) {
+    if (message.size() > relay_end::kControlMessageBytesMax)
+      return fail("bad_state", "The console's state is damaged");
+    out.session.unheard.push_back(message);
+  }
+  out.input = {.taken = in.input().taken(),
+               .device = in.input().device(),
+               .inode = in.input().inode(),
+               .offset = in.input().offset()};
   return out;
 }
 

@@ -9,6 +9,15 @@
 
 namespace everspan::console {
 
+// How far standard input has gone into the session: see ConsoleInput.
+struct InputPosition {
+  std::uint64_t taken = 0;
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t offset = 0;
+  bool operator==(const InputPosition&) const = default;
+};
+
 struct SavedConsole {
   std::string key_seed;
   std::string signed_grant;
@@ -18,6 +27,7 @@ struct SavedConsole {
   std::optional<int> exit;
   bool main_over = false;
   bool error_over = false;
+  InputPosition input;
 };
 
 [[nodiscard]] std::string encode_console(const SavedConsole& saved);

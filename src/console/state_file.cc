@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include "common/check.h"
@@ -15,7 +16,7 @@
 
 namespace everspan::console {
 
-constexpr std::uint64_t kMagic = 0x65766572'636f6e31ULL;  // "evercon1"
+constexpr std::uint64_t kMagic = 0x65766572'636f6e32ULL;  // "evercon2"
 
 struct StateFile::Layout {
   std::uint64_t magic;
@@ -25,6 +26,8 @@ struct StateFile::Layout {
     Sha256 digest;
     char bytes[kStateBytesMax];
   } halves[2];
+  Marks marks;
+  char input[kInputBytes];
 };
 
 StateFile::StateFile(std::string path, net::Fd file, void* memory)
@@ -53,7 +56,9 @@ Result<std::unique_ptr<StateFile>> StateFile::create(const std::string& path) {
   if (const int error = posix_fallocate(file.get(), 0, sizeof(Layout)); error != 0)
     return fail_errno("no_file", "Making room for " + path, error);
   auto made = map(path, std::move(file));
-  if (made) (*made)->layout().magic = kMagic;
+  if (!made) return made;
+  (*made)->layout().magic = kMagic;
+  (*made)->marks().taken = input_begin();
   return made;
 }
 
@@ -89,6 +94,23 @@ void StateFile::write(const std::string& state) {
   half.digest = sha256(state);
   std::memcpy(half.bytes, state.data(), state.size());
   l.turn.store(next, std::memory_order_release);
+}
+
+Marks& StateFile::marks() {
+  return layout().marks;
+}
+
+const Marks& StateFile::marks() const {
+  return layout().marks;
+}
+
+std::int64_t StateFile::input_begin() {
+  return offsetof(Layout, input);
+}
+
+const char* StateFile::input_at(std::int64_t offset) const {
+  check(offset >= input_begin(), "input lies behind the states");
+  return layout().input + (offset - input_begin());
 }
 
 void StateFile::remove() {

@@ -67,6 +67,8 @@ TEST_F(ConsoleState, ComesBackAsItWas) {
   saved.session.highest_odd = 3;
   saved.session.control_backlog = "rest";
   saved.session.candidates = {{"host", 1, "node"}};
+  saved.session.unheard = {"message"};
+  saved.input = {.taken = 5, .device = 6, .inode = 7, .offset = 8};
   saved.session.channels.push_back({.number = 1,
                                     .closed_sent = true,
                                     .bytes = {.kept = "abc",
@@ -83,6 +85,8 @@ TEST_F(ConsoleState, ComesBackAsItWas) {
   EXPECT_TRUE(back->session.channels[0].closed_sent);
   EXPECT_EQ(back->session.generation_used, 9U);
   EXPECT_EQ(back->session.candidates, saved.session.candidates);
+  EXPECT_EQ(back->session.unheard, saved.session.unheard);
+  EXPECT_EQ(back->input, saved.input);
   EXPECT_EQ(back->exit, 130);
   EXPECT_TRUE(back->no_terminal);
 }

@@ -31,6 +31,9 @@ from process import Child  # noqa: E402
 
 SESSIONS, SOAK_S, END_S = 6, 2, 75
 CONSOLES_KILLED = 3
+# A machine that is busy with others can make a healthy candidate late by seconds, and the upgrade goes
+# back before the point is reached: it is applied again.
+UPGRADES_MAX = 3
 # Armed for a pass that never comes, until `strike_at` moves the count: so that what happens before
 # the upgrade, however often, changes nothing.
 NEVER = 1_000_000_000
@@ -101,14 +104,17 @@ def kill(stage, watch, victim, rng):
 def follow(stage, watch, cell, seed, seconds):
     """Until the upgrade has ended; kills on the way where the point is a step. How many were killed."""
     victim, failpoint, _, step, phase = split(cell)
-    rng = random.Random(seed)
+    rng, plan_before = random.Random(seed), watch.last.get("plan")
     killed, deadline = None if failpoint is None else 0, time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not stage.base.alive():
             print(f"base ended with {stage.base.process.poll()}; a fresh one starts")
             stage.start_base()
         try:
-            watch.last = watch.client.call("GET", "/api/v1/upgrade")
+            last = watch.client.call("GET", "/api/v1/upgrade")
+            if last.get("plan") == plan_before:
+                continue  # Not yet stored.
+            watch.last = last
             watch.state = watch.last["state"]
             now = state_of(watch.last, step)
             if killed is None and now in REACHED[phase]:
@@ -124,14 +130,8 @@ def follow(stage, watch, cell, seed, seconds):
     return killed
 
 
-def drive(stage, cell, seed, failpoints):
-    """The upgrade with its kill; what was seen of it."""
-    _, _, nth, _, _ = split(cell)
-    stage.run(commands.refresh(stage.cli))
-    watch = upgrade.Watch(stage)
-    watch.sample(status=True)
-    if failpoints and nth:
-        failpoints.strike_at(nth)
+def apply(stage, watch, cell, seed):
+    """One upgrade to its end; how many were killed in it, None if its step was not reached."""
     stage.mark("apply")
     cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, SOAK_S), stage.logs / "upgrade.log",
                 env=stage.env)
@@ -141,10 +141,25 @@ def drive(stage, cell, seed, failpoints):
         cli.kill()
     settle(stage)
     watch.sample(status=True)
-    if killed is None:
-        raise DevError(f"{cell}: the step was never reached; the upgrade is {watch.state}: {watch.last}")
-    if failpoints and nth and not failpoints.struck():
-        raise DevError(f"{cell}: never passed; the upgrade is {watch.state}: {watch.last}")
+    return killed
+
+
+def drive(stage, cell, seed, failpoints):
+    """The upgrade with its kill; what was seen of it."""
+    _, _, nth, _, _ = split(cell)
+    stage.run(commands.refresh(stage.cli))
+    watch = upgrade.Watch(stage)
+    watch.sample(status=True)
+    for _ in range(UPGRADES_MAX):
+        if failpoints and nth:
+            failpoints.strike_at(nth)
+        killed = apply(stage, watch, cell, seed)
+        reached = failpoints.struck() if failpoints and nth else killed is not None
+        if reached or watch.state != "rolled_back":
+            break
+        print(f"{cell}: not reached, {watch.last.get('why')}: once more")
+    if not reached:
+        raise DevError(f"{cell}: never reached; the upgrade is {watch.state}: {watch.last}")
     return watch
 
 
@@ -164,8 +179,10 @@ def start(stage, cell, failpoints):
     stage.start_agents()
     plain = stage.cli
     if split(cell)[0] == "console":
+        # The next release's: 0.1.0's repeats what it wrote and had not noted when the kill came.
+        console = commands.Cli(stage.new.bin / "everspan", stage.address, "demo")
         wrapper = ["/usr/bin/python3", "-B", ROOT / "tests/system/resuming_console.py", stage.folder / "cli"]
-        stage.cli = lambda *words, **options: [*wrapper, *plain(*words, **options)]
+        stage.cli = lambda *words, **options: [*wrapper, *console(*words, **options)]
     stage.start_load()
     stage.cli = plain
     stage.start_witnesses(write_ms=20, probes=0, person=False)

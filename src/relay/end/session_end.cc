@@ -158,6 +158,9 @@ SessionState SessionEnd::state() const {
     if (slot->opened)
       out.channels.push_back(
           {number, slot->closed_sent, slot->closed_received, slot->end->state()});
+  for (const Action& action : actions_)
+    if (const auto* message = std::get_if<ControlMessage>(&action))
+      out.unheard.push_back(message->bytes);
   return out;
 }
 
@@ -173,6 +176,7 @@ void SessionEnd::restore(const SessionState& state, Instant now) {
     slot->closed_received = channel.closed_received;
     slot->end->restore(channel.bytes);
   }
+  for (const auto& bytes : state.unheard) actions_.emplace_back(ControlMessage{bytes});
 }
 
 // ---- Channel frames ----

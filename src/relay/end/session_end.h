@@ -116,6 +116,8 @@ struct SessionState {
   std::string control_backlog;
   std::vector<Candidate> candidates;  // Where the site was last.
   std::vector<Channel> channels;
+  // Control messages that were taken in and not yet given to the application: they come once only.
+  std::vector<std::string> unheard;
 };
 
 class SessionEnd {

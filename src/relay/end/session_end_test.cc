@@ -400,5 +400,25 @@ TEST(SessionEndAtTheAgent, KeepsBytesThatComeBeforeTheirOpenChannel) {
   EXPECT_LE(end.channels(), 1 + kEarlyChannelsMax);
 }
 
+TEST_F(SessionEndTest, AMessageThatCameAndWasNotHandedOnIsPartOfTheState) {
+  up();
+  pb::SessionControl message;
+  message.mutable_exit()->set_channel(1);
+  const std::string raw = message.SerializeAsString();
+  std::string bytes;
+  put_u32(bytes, static_cast<std::uint32_t>(raw.size()));
+  bytes += raw;
+  end_.leg_frame(1, wire::Data{.channel = 0, .offset = 0, .payload = bytes, .fin = false}, now_);
+  const SessionState state = end_.state();  // As it is written before the actions are taken.
+  EXPECT_EQ(state.unheard, std::vector<std::string>{raw});
+  SessionEnd next(options(), now_);
+  next.restore(state, now_);
+  const auto actions = next.take_actions();
+  ASSERT_EQ(actions.size(), 1U);
+  EXPECT_EQ(std::get<ControlMessage>(actions[0]).bytes, raw);
+  take();
+  EXPECT_TRUE(end_.state().unheard.empty());
+}
+
 }  // namespace
 }  // namespace everspan::relay_end

@@ -93,7 +93,9 @@ void ChannelPipe::read_some() {
     if (options_.shared && round > 0 && !from_plain_ && !is_ready(options_.from.get(), POLLIN))
       return arm_read();
     std::string bytes(std::min(room, kReadBytes), '\0');
-    const ssize_t got = ::read(options_.from.get(), bytes.data(), bytes.size());
+    const ssize_t got = options_.read
+                            ? options_.read(options_.from.get(), bytes.data(), bytes.size())
+                            : ::read(options_.from.get(), bytes.data(), bytes.size());
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
       if (rest_only_) return end_input();
       return arm_read();
@@ -182,7 +184,8 @@ bool ChannelPipe::write_pieces() {
           break;
         }
       }
-      const ssize_t put = ::write(options_.to.get(), bytes.data(), size);
+      const ssize_t put = options_.write ? options_.write(options_.to.get(), bytes.substr(0, size))
+                                         : ::write(options_.to.get(), bytes.data(), size);
       if (put < 0 && (errno == EAGAIN || errno == EINTR)) {
         waits = true;
         break;
@@ -194,7 +197,6 @@ bool ChannelPipe::write_pieces() {
       size = static_cast<std::size_t>(put);
     }
     session.consume(channel_, size, net::now());
-    driver_.checkpoint();  // What was given away is never given again.
     consumed = true;
   }
   if (consumed) driver_.pump();

@@ -5,11 +5,14 @@
 // One executor. close() (or the end of the last shared_ptr) stops it; it must be closed before its
 // EndDriver goes. Callbacks come from the loop, never from inside a call.
 #pragma once
+#include <sys/types.h>
+
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "net/async.h"
 #include "net/fd.h"
@@ -24,6 +27,9 @@ struct PipeOptions {
   // little is written at a time.
   bool shared = false;
   bool socket = false;  // `to` is a socket: its end is said by shutdown(SHUT_WR).
+  // In place of read(2) and write(2), for an owner that must know after a kill what was moved.
+  std::function<ssize_t(int from, char* to, std::size_t size)> read;
+  std::function<ssize_t(int to, std::string_view bytes)> write;
   // Bytes read, on their way into the channel; may change them.
   std::function<void(std::string&)> filter;
   std::function<void()> on_input_end;        // `from` has ended, FIN was put behind its last byte.

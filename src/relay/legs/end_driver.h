@@ -47,9 +47,6 @@ class EndDriver {
   // Called before anything leaves that session() has decided since the last time: what must be on
   // disk by then is written there.
   std::function<void()> before_actions;
-  void checkpoint() const {
-    if (before_actions) before_actions();
-  }
   void start();
   [[nodiscard]] relay_end::SessionEnd& session() { return session_; }
   void pump();
@@ -62,6 +59,9 @@ class EndDriver {
  private:
   class Leg;
   friend class Leg;
+  void checkpoint() const {
+    if (before_actions) before_actions();
+  }
   void drain_actions();
   void perform(relay_end::Action& action);
   void arm_timer();
