@@ -15,18 +15,20 @@ void MovePace::refill(Instant now, bool slow) {
 
 bool MovePace::may_ask(Instant now, bool slow) {
   refill(now, slow);
-  if (under_way_ == 0) return budget_ >= 1;  // M2
-  return budget_ >= 1 && static_cast<double>(under_way_ + 1) <= window_;
+  if (budget_ < 1) return false;
+  if (under_way_ == 0 || static_cast<double>(under_way_ + 1) <= window_) return true;
+  return now - asked_at_ >= std::chrono::duration<double>(1 / (per_second_ * kLeast));  // M2
 }
 
-void MovePace::asked() {
+void MovePace::asked(Instant now) {
+  asked_at_ = now;
   budget_ -= 1;
   ++under_way_;
 }
 
 void MovePace::ended(Duration took) {
   lost();
-  quickest_ = std::min(quickest_, took);
+  quickest_ = quickest_ == Duration{0} ? took : std::min(quickest_ * 51 / 50, took);
   if (took <= quickest_ * 3 / 2 + kSlack)
     window_ = std::min(kWindowMax, window_ + 1);
   else

@@ -31,7 +31,7 @@ struct Machine {
         ++done;
       }
       while (pace.may_ask(now, false)) {
-        pace.asked();
+        pace.asked(now);
         busy_until = std::max(busy_until, now) + work;
         under_way.emplace_back(busy_until + far, now);
       }
@@ -55,29 +55,46 @@ TEST(MovePace, FarEndsAreMovedTogether) {
 }
 
 TEST(MovePace, ABusyMachineIsNotAskedForMoreThanItTakes) {
-  Machine busy{.work = 20ms, .far = 0ms};  // 50 a second and no more.
+  Machine busy{.work = 10ms, .far = 0ms};  // 100 a second and no more.
   busy.run(5s);
-  EXPECT_GE(busy.done, 240U);
+  EXPECT_GE(busy.done, 480U);
   EXPECT_LE(busy.most, 4U);
-  EXPECT_LE(busy.longest, 80ms);
+  EXPECT_LE(busy.longest, 40ms);
+}
+
+TEST(MovePace, WhereEachMoveTakesLongTheyComeToAnEndAllTheSame) {  // M2
+  MovePace pace{400};
+  Instant now{1h};
+  std::deque<Instant> under_way;
+  std::size_t asked = 0;
+  Duration takes = 5ms;
+  for (const Instant end = now + 10s; now < end; now += 1ms, takes += 1ms) {
+    for (; !under_way.empty() && under_way.front() + takes <= now; under_way.pop_front())
+      pace.ended(now - under_way.front());
+    if (!pace.may_ask(now, false)) continue;
+    pace.asked(now);
+    under_way.push_back(now);
+    ++asked;
+  }
+  EXPECT_GE(asked, 500U);
 }
 
 TEST(MovePace, ALostMoveFreesItsPlaceAndOneMayAlwaysBeUnderWay) {  // M2, M3
   MovePace pace{1000};
   Instant now{1h};
   ASSERT_TRUE(pace.may_ask(now, false));
-  pace.asked();
+  pace.asked(now);
   for (int i = 0; i < 50; ++i) {
     pace.lost();
     now += 10ms;
     ASSERT_TRUE(pace.may_ask(now, true));
-    pace.asked();
+    pace.asked(now);
   }
   pace.ended(1ms);
   for (int i = 0; i < 50; ++i) {
     now += 10ms;
     ASSERT_TRUE(pace.may_ask(now, false));
-    pace.asked();
+    pace.asked(now);
     pace.ended(1s);
   }
   EXPECT_EQ(pace.window(), 1.0);
@@ -90,7 +107,7 @@ TEST(MovePace, ALateLoopHalvesThePace) {
   std::size_t asked = 0;
   for (const Instant end = now + 10s; now < end; now += 1ms) {
     if (!pace.may_ask(now, true)) continue;
-    pace.asked();
+    pace.asked(now);
     pace.ended(1ms);
     ++asked;
   }

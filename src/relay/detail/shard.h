@@ -172,7 +172,7 @@ void Shard::move_asked(Link& link, Instant now) {
   link.asked_at = now;
   if (!pace_ || std::exchange(link.under_way, true)) return;  // M3
   link.under_way_since = now;
-  pace_->asked();
+  pace_->asked(now);
 }
 
 template <class Link>

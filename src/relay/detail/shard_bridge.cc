@@ -177,6 +177,8 @@ bool Shard::move_one(Instant now, const std::string& frame, Duration ask_again) 
 
 net::Task<void> Shard::move(Pace pace, std::shared_ptr<MoveCounters> counters, std::uint64_t run) {
   constexpr Duration kStep = std::chrono::milliseconds(2);
+  constexpr Duration kCountEvery = std::chrono::milliseconds(20);
+  Instant count_at{};
   while (run == move_run_ && !stopping_) {
     const auto relay = relay_.lock();
     if (!relay) co_return;
@@ -191,7 +193,10 @@ net::Task<void> Shard::move(Pace pace, std::shared_ptr<MoveCounters> counters, s
       }
       if (!move_one(net::now(), frame, pace.ask_again)) break;
     }
-    counters->left = count_left();
+    if (const auto now = net::now(); now >= count_at) {
+      counters->left = count_left();
+      count_at = now + kCountEvery;
+    }
     const bool go_on = co_await net::sleep_for(kStep);
     if (!go_on) co_return;
   }
