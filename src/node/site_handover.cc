@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 // Base kills a process that has not ended 10 s after Retire. The plan has waited for the moves
 // before that (NodeUpgrade), so this is for other reasons to leave; what is left then re-dials by
 // its orders.
-constexpr auto kMovedWithin = 5s;
+constexpr auto kMovedWithin = 10min;  // As long as base waits for a process that ends leave.
 constexpr auto kRelayClosesWithin = 3s;
 constexpr auto kSnapshotEvery = 1s;
 constexpr auto kProbeWithin = 10s;
@@ -59,6 +59,8 @@ void SiteProcess::on_handover_closed() {
   if (live_ != nullptr) live_->set_peer(nullptr);
   peer_probe_port_ = 0;
   if (!writes_.serving()) ready_ = false;  // Nobody to forward to.
+  ends_left_ = 0;                          // Nor to move to.
+  ends_moved_.notify();
   if (upgrade_ != nullptr) upgrade_->no_more_moves();
   base_.set_peer_pid(0);
   writes_.peer_lost();
@@ -211,6 +213,7 @@ net::Task<> SiteProcess::heartbeats() {
     message.mutable_heartbeat()->set_healthy(now.healthy);
     message.mutable_heartbeat()->set_why(now.why);
     message.mutable_heartbeat()->set_committed_revision(view_.applied().value);
+    message.mutable_heartbeat()->set_ends_left(static_cast<std::uint32_t>(ends_left_));
     base_.send(message);
     const bool waited = co_await net::sleep_for(every);
     if (!waited) co_return;

@@ -267,6 +267,7 @@ void SiteProcess::stop_accepting() {
 
 void SiteProcess::released(Generation generation, store::LogHead head) {
   failpoint("site.before_released");
+  if (relay_ != nullptr) ends_left_ = 1;  // Counted when the other process serves (move_ends).
   pb::SiteToBase message;
   message.mutable_released()->set_generation(generation.value);
   message.mutable_released()->set_head_revision(head.revision.value);

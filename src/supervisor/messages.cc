@@ -121,7 +121,8 @@ Result<std::variant<Event, Hello>> parse_from_site(InstanceId from, std::string_
     case pb::SiteToBase::kHeartbeat:
       return Out(Event(Heartbeat{.instance = from,
                                  .healthy = m.heartbeat().healthy(),
-                                 .why = printable(m.heartbeat().why())}));
+                                 .why = printable(m.heartbeat().why()),
+                                 .ends_left = m.heartbeat().ends_left()}));
     case pb::SiteToBase::kActivated:
       return Out(Event(Activated{.instance = from, .generation = m.activated().generation()}));
     case pb::SiteToBase::kNotActivated:

@@ -49,7 +49,10 @@ SlotsCore::SlotsCore(State state, Limits limits, Instant now)
     live.started_at = now;
     live.heard_at = now;
     if (slot.role == Role::candidate && !slot.ready) live.ready_by = now + limits_.ready_wait;
-    if (slot.role == Role::retiring) live.exit_by = now + limits_.retire_wait;
+    if (slot.role == Role::retiring) {
+      live.exit_by = now + limits_.retire_wait;
+      live.retired_at = now;
+    }
     live_[slot.instance] = live;
   }
   // Jobs died with the base that ran them. Doing them again is harmless, so the retry may.
@@ -153,6 +156,9 @@ void SlotsCore::on(const Heartbeat& event) {
   if (slot == nullptr || live == nullptr) return;
   live->heard_at = now_;
   live->healthy = event.healthy;
+  // Killed, it would break each session that has not moved yet.
+  if (event.ends_left > 0 && live->exit_by && live->retired_at && !stopping_)
+    live->exit_by = std::min(now_ + limits_.retire_wait, *live->retired_at + limits_.retire_most);
   if (event.healthy || !slot->ready) return;
   const std::string why = "unhealthy: " + event.why;
   if (slot->role == Role::candidate) kill(event.instance, why);                          // S5

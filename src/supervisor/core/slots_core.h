@@ -67,6 +67,7 @@ class SlotsCore {
     std::optional<Instant> activate_by;
     std::optional<Instant> ready_by;
     std::optional<Instant> exit_by;
+    std::optional<Instant> retired_at;
   };
   struct Handover {
     InstanceId from = 0;

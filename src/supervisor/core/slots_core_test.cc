@@ -147,6 +147,32 @@ TEST_F(Slots, good_retires_the_fallback_and_raises_the_floor) {
   EXPECT_EQ(replies[0].outcome.code, "below_floor");
 }
 
+TEST_F(Slots, a_retired_process_is_waited_for_while_ends_move_away_from_it_but_not_for_ever) {
+  switched();
+  ask("good", GoodRequest{}, 2);
+  const auto killed_within = [&](std::uint32_t ends_left, Duration length) {
+    std::size_t kills = 0;
+    for (const Instant end = now + length; now < end; now += 200ms) {
+      kills += only<Kill>(tell(Heartbeat{.instance = 2})).size();
+      kills += only<Kill>(tell(Heartbeat{.instance = 1, .ends_left = ends_left})).size();
+    }
+    return kills > 0;
+  };
+  EXPECT_FALSE(killed_within(5, 9min));
+  EXPECT_TRUE(killed_within(5, 2min));
+}
+
+TEST_F(Slots, a_retired_process_that_nothing_moves_away_from_has_its_seconds_only) {
+  switched();
+  ask("good", GoodRequest{}, 2);
+  std::size_t kills = 0;
+  for (const Instant end = now + 11s; now < end; now += 200ms) {
+    kills += only<Kill>(tell(Heartbeat{.instance = 2})).size();
+    kills += only<Kill>(tell(Heartbeat{.instance = 1})).size();
+  }
+  EXPECT_EQ(kills, 1U);
+}
+
 TEST_F(Slots, restarted_base_grants_the_returned_holder_anew_and_nobody_else) {
   switched();
   core = SlotsCore(core.state(), Limits{}, now);

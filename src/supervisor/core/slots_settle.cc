@@ -175,6 +175,7 @@ void SlotsCore::retire(Slot& slot, std::string why) {
   if (live == nullptr) return;
   live->ready_by.reset();
   live->exit_by = now_ + limits_.retire_wait;
+  live->retired_at = now_;
   if (live->connected) act(SendRetire{.instance = slot.instance, .why = std::move(why)});
 }
 

@@ -93,7 +93,8 @@ struct Limits {
   Duration release_wait = std::chrono::seconds(5);   // ReleaseWriter to Released: commits of ms.
   Duration activate_wait = std::chrono::seconds(5);  // Activate to Activated: one commit.
   Duration ready_wait = std::chrono::seconds(60);    // A candidate builds its read model.
-  Duration retire_wait = std::chrono::seconds(10);   // Retire to exit, then SIGKILL.
+  Duration retire_wait = std::chrono::seconds(10);   // Retire to exit, then SIGKILL; longer while
+  Duration retire_most = std::chrono::minutes(10);   // it says that ends move away from it.
   Duration restart_first = std::chrono::milliseconds(200);
   Duration restart_most = std::chrono::seconds(30);
   Duration well_after = std::chrono::seconds(60);  // Ran so long: restarts count from 0 again.
@@ -132,6 +133,7 @@ struct Heartbeat {
   InstanceId instance = 0;
   bool healthy = true;
   std::string why;
+  std::uint32_t ends_left = 0;
 };
 struct Activated {
   InstanceId instance = 0;
