@@ -59,6 +59,9 @@ class SessionEndTest : public testing::Test {
     else if (const auto* resume = std::get_if<wire::Resume>(&frame))
       log_.push_back(on + "resume " + std::to_string(resume->channel) + "@" +
                      std::to_string(resume->received));
+    else if (const auto* ack = std::get_if<wire::Ack>(&frame); ack && acks_)
+      log_.push_back(on + "ack " + std::to_string(ack->channel) + "@" +
+                     std::to_string(ack->received));
     else if (std::holds_alternative<wire::Barrier>(frame))
       log_.push_back(on + "barrier");
     else if (std::holds_alternative<wire::Ping>(frame))
@@ -112,6 +115,7 @@ class SessionEndTest : public testing::Test {
   using Lines = std::vector<std::string>;
 
   Instant now_{1h};
+  bool acks_ = false;  // Acknowledgements are of interest.
   SessionEnd end_;
   std::vector<Dial> dials_;
   std::vector<std::string> log_;
@@ -129,6 +133,47 @@ TEST_F(SessionEndTest, HoldsBytesUntilTheOtherEndHasALeg) {  // S1
   EXPECT_EQ(log(), Lines{});
   peer_attached(1, false);
   EXPECT_EQ(log(), Lines{"1: data 1@0 hello"});
+}
+
+TEST_F(SessionEndTest, AcksOfSmallThingsTravelWithDataOrWaitAMoment) {  // S7
+  acks_ = true;
+  up();
+  pass(0ms);  // The channel's first window.
+  log_.clear();
+  const auto comes = [&](std::uint64_t offset, std::string_view bytes) {
+    frame(1, wire::Data{1, false, offset, bytes});
+    end_.consume(1, bytes.size(), now_);
+    take();
+  };
+  comes(0, "key");
+  EXPECT_EQ(log(), Lines{});
+  write("echo");
+  EXPECT_EQ(log(), (Lines{"1: data 1@0 echo", "1: ack 1@3"}));
+  comes(3, "x");
+  EXPECT_EQ(end_.wake_at(), now_ + 100ms);
+  pass(99ms);
+  EXPECT_EQ(log(), Lines{});
+  pass(1ms);
+  EXPECT_EQ(log(), Lines{"1: ack 1@4"});
+}
+
+TEST_F(SessionEndTest, AcksThatASenderMayWaitForLeaveAtOnce) {  // S7
+  acks_ = true;
+  up();
+  pass(0ms);
+  log_.clear();
+  const std::string quarter(32 * 1024, 'b');
+  std::uint64_t at = 0;
+  for (int i = 0; i < 2; ++i, at += quarter.size()) {
+    frame(1, wire::Data{1, false, at, quarter});
+    end_.consume(1, quarter.size(), now_);
+    take();
+  }
+  EXPECT_EQ(log(), Lines{"1: ack 1@65536"});
+  frame(1, wire::Data{1, false, at - 1, "b"});  // Again: its sender may have missed our word.
+  EXPECT_EQ(log(), Lines{"1: ack 1@65536"});
+  frame(1, wire::Data{1, true, at, ""});
+  EXPECT_EQ(log(), Lines{"1: ack 1@65537"});
 }
 
 TEST_F(SessionEndTest, WhatCameBeforeTheEndCanBeTakenAfterItAndOnlyOnce) {  // S6
