@@ -183,6 +183,7 @@ net::Task<> SiteProcess::follow_log() {
       for (const EndpointId& endpoint : view_.take_removed_endpoints())
         relay_->close_endpoint(endpoint, "removed");
       writes_.set_feature_level(view_.feature_level());
+      if (!writes_.serving() && log_writer_ != nullptr) log_writer_->verify_ahead();
       // The banner was changed, or the level that lets it out was raised.
       std::string notice = view_.console_notice().value_or("");
       if (notice != said) relay_->broadcast_notice();

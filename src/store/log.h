@@ -101,6 +101,11 @@ class LogWriter {
   // the lock). May be called again with a higher one after release() or `superseded`.
   [[nodiscard]] Result<void> become_writer(Generation generation);
 
+  // A process that may be granted one day checks what another one has appended meanwhile, so that
+  // become_writer() finds little left however long it waited. From any thread, returns at once;
+  // often is cheap. What it finds wrong become_writer() finds again, and says.
+  void verify_ahead();
+
   // From any thread. `done` is called exactly once, on the writer's thread or at once on this one
   // when refused; it must not wait. Codes: bad_transaction, too_large, conflict, disk_full,
   // slow_down (queue full), not_writer, superseded, released, stopped, log_failed.

@@ -49,6 +49,24 @@ TEST_F(LogFile, IsNotMadeUnlessASiteBegins) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
+TEST_F(LogFile, WhatAnotherProcessAppendsIsCheckedAheadAndAgainWhenItMatters) {
+  auto writer = start({1});
+  auto next = LogWriter::open(writer_options(path_));
+  ASSERT_OK(next);
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_OK(writer->submit_and_wait(put("k" + std::to_string(i), "v")));
+    (*next)->verify_ahead();
+    writer->verify_ahead();  // Of the writer itself: nothing to do.
+  }
+  ASSERT_OK(writer->release_and_wait());
+  ASSERT_OK((*next)->become_writer({2}));
+  ASSERT_OK((*next)->submit_and_wait(put("k", "of the next one")));
+  ASSERT_OK((*next)->release_and_wait());
+  change("UPDATE log SET flags=1 WHERE revision=(SELECT max(revision) FROM log)");
+  writer->verify_ahead();
+  EXPECT_EQ(code_of(writer->become_writer({3})), "bad_chain");
+}
+
 TEST_F(LogFile, IsReadableByItsOwnerOnly) {
   start({1});
   const auto rights = std::filesystem::status(path_).permissions();

@@ -16,6 +16,9 @@ Result<std::unique_ptr<LogWriter>> LogWriter::open(Options options) {
 Result<void> LogWriter::become_writer(Generation generation) {
   return worker_->become_writer(generation);
 }
+void LogWriter::verify_ahead() {
+  worker_->verify_ahead();
+}
 void LogWriter::submit(Transaction transaction, Done done) {
   worker_->submit(std::move(transaction), std::move(done));
 }

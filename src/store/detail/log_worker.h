@@ -39,6 +39,7 @@ class LogWriter::Worker {
   void submit(Transaction transaction, Done done);
   Result<void> become_writer(Generation generation);
   void release(Released released);
+  void verify_ahead();
   bool is_writer() const {
     const std::lock_guard lock(mutex_);
     return refusal_.empty();
@@ -52,13 +53,16 @@ class LogWriter::Worker {
   struct Release {
     Released done;
   };
-  using Item = std::variant<detail::Pending, Become, Release>;
+  struct VerifyAhead {};
+  using Item = std::variant<detail::Pending, Become, Release, VerifyAhead>;
 
   void run();
   std::optional<Item> next();
   Result<void> open_database();
   Result<void> handle_become(Generation generation);
   Result<void> take_over(Generation generation);
+  Result<LogHead> verify_chain_from_known(const LogMeta& meta);
+  void handle_verify_ahead();
   Result<LogHead> handle_release();
   void commit_batch(std::vector<detail::Pending> batch);
   Result<detail::BatchResult> commit_when_free(std::vector<detail::Pending>& batch);
@@ -81,6 +85,7 @@ class LogWriter::Worker {
   std::string refusal_ = "not_writer";  // Empty: this is the writer.
   bool stopping_ = false;
   bool failed_ = false;
+  bool ahead_queued_ = false;
 
   // Of the thread only (and of start(), before it runs):
   std::optional<Database> db_;

@@ -104,13 +104,7 @@ Result<void> LogWriter::Worker::take_over(Generation generation) {
                 "The log has generation " + std::to_string(meta->generation.value) +
                     ", not below " + std::to_string(generation.value),
                 "Nothing was changed");
-  // Only what came since open() is left to check, unless history was cut meanwhile.
-  LogHead from = meta->base;
-  if (verified_ && verified_->revision >= from.revision) {
-    auto hash = detail::hash_at(*db_, *meta, verified_->revision);
-    if (hash && *hash == verified_->hash) from = *verified_;
-  }
-  auto head = detail::verify_chain(*db_, *meta, from);
+  auto head = verify_chain_from_known(*meta);
   if (!head) return fail(head);
   // Every member of the in-sync set, this node alone, has what is appended: it is committed.
   if (auto folded = detail::fold_through(*db_, head->revision, {options_.node_id}); !folded)
@@ -119,6 +113,31 @@ Result<void> LogWriter::Worker::take_over(Generation generation) {
   if (auto committed = transaction->commit(); !committed) return committed;
   verified_ = *head;
   return {};
+}
+
+// Only what came since it was looked at is left to check, unless history was cut meanwhile.
+Result<LogHead> LogWriter::Worker::verify_chain_from_known(const LogMeta& meta) {
+  LogHead from = meta.base;
+  if (verified_ && verified_->revision >= from.revision) {
+    auto hash = detail::hash_at(*db_, meta, verified_->revision);
+    if (hash && *hash == verified_->hash) from = *verified_;
+  }
+  return detail::verify_chain(*db_, meta, from);
+}
+
+void LogWriter::Worker::handle_verify_ahead() {
+  struct stat file{};
+  const bool same = db_ && ::stat(options_.path.c_str(), &file) == 0 && file.st_ino == inode_;
+  if (!same || is_writer() || detail::is_suspect(options_.path)) return;
+  auto transaction = ReadTransaction::begin(*db_);
+  if (!transaction) return;
+  const auto meta = detail::read_meta(*db_);
+  if (!meta) return;
+  const auto head = verify_chain_from_known(*meta);
+  if (head)
+    verified_ = *head;
+  else
+    log_warning("log.bad_ahead", {{"log", options_.path}, {"why", head.error().text()}});
 }
 
 Result<LogHead> LogWriter::Worker::handle_release() {

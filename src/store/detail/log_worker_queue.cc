@@ -1,4 +1,6 @@
 // LogWriter::Worker: who may submit, what waits, and which answer is given at once.
+#include <utility>
+
 #include "store/detail/log_worker.h"
 
 namespace everspan::store {
@@ -87,6 +89,15 @@ void LogWriter::Worker::release(Released released) {
   wake_.notify_one();
 }
 
+void LogWriter::Worker::verify_ahead() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (failed_ || stopping_ || refusal_.empty() || std::exchange(ahead_queued_, true)) return;
+    queue_.emplace_back(VerifyAhead{});
+  }
+  wake_.notify_one();
+}
+
 void LogWriter::Worker::run() {
   for (;;) {
     auto item = next();
@@ -95,6 +106,12 @@ void LogWriter::Worker::run() {
       become->done.set_value(handle_become(become->generation));
     } else if (auto* release = std::get_if<Release>(&*item)) {
       release->done(handle_release());
+    } else if (std::holds_alternative<VerifyAhead>(*item)) {
+      {
+        const std::lock_guard lock(mutex_);
+        ahead_queued_ = false;
+      }
+      handle_verify_ahead();
     } else {
       std::vector<detail::Pending> batch;
       std::size_t bytes = 0;
@@ -120,8 +137,8 @@ void LogWriter::Worker::run() {
       pending->done(std::unexpected(refusal_error("stopped")));
     else if (auto* become = std::get_if<Become>(&item))
       become->done.set_value(std::unexpected(refusal_error("stopped")));
-    else
-      std::get<Release>(item).done(std::unexpected(refusal_error("stopped")));
+    else if (auto* release = std::get_if<Release>(&item))
+      release->done(std::unexpected(refusal_error("stopped")));
   }
 }
 
