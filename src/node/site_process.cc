@@ -134,7 +134,7 @@ net::Task<Result<void>> SiteProcess::open_site() {
   relay_ = std::make_unique<relay::Relay>(io_, *live_, recorder_.get());
   live_->set_relay(relay_.get());
   upgrade_ = std::make_unique<NodeUpgrade>(NodeUpgrade::Parts{
-      control_, pool_, paths_, base_, writes_, *log_, view_, *journal_, node_,
+      control_, upgrade_pool_, paths_, base_, writes_, *log_, view_, *journal_, node_,
       [this] {
         site::Settings settings(*context_);
         const std::string stored = settings.appliance_text("updates.source").value_or("");

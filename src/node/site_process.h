@@ -112,6 +112,7 @@ class SiteProcess : public BaseLink::Events,
   net::Executor api_executor_;
   net::IoThreads& io_;
   WorkerPool pool_{2};
+  WorkerPool upgrade_pool_{1, 10};  // Fetching, copying, rehearsing.
   DataPaths paths_;
   NodeId node_;
   BaseLink base_;

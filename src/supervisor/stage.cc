@@ -33,6 +33,7 @@ constexpr rlim_t kVerifyCpuSeconds = 300;
 constexpr rlim_t kVerifyFileBytes = 2ULL << 30;
 constexpr unsigned kStageSeconds =
     600;  // Of the whole job; a large package on a slow disk takes 60.
+constexpr int kStageNice = 10;
 
 std::string to_line(const Result<Release>& result) {
   if (result)
@@ -194,7 +195,8 @@ Result<StageJob> start_stage(const Layout& layout, const SiteUser& user, const s
   if (pid < 0) return fail_errno("stage_failed", "fork", errno);
   if (pid == 0) {
     keep_only(out.get());
-    alarm(kStageSeconds + 60);  // SIGALRM ends it; base then reads an empty word.
+    alarm(kStageSeconds + 60);       // SIGALRM ends it; base then reads an empty word.
+    std::ignore = nice(kStageNice);  // Children of it, too: sessions run on the same processors.
     const auto work = layout.run() + "/stage-" + std::to_string(getpid());
     Result<Release> staged = fail("stage_failed", "Nothing was tried");
     if (auto gone = detail::remove_tree(work); !gone)
