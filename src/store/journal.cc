@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "common/log.h"
 #include "store/detail/journal_folder.h"
@@ -44,8 +45,12 @@ class Journal::Worker {
   Result<void> start();
   void append(JournalEntry entry, Durable durable);
   void set_generation(Generation generation) {
-    const std::lock_guard lock(mutex_);
-    wanted_generation_ = generation;
+    {
+      const std::lock_guard lock(mutex_);
+      begin_wanted_ = generation != wanted_generation_;
+      wanted_generation_ = generation;
+    }
+    wake_.notify_one();
   }
   Result<std::vector<JournalEntry>> read(std::uint64_t after, std::size_t limit);
   Result<Verdict> verify() {
@@ -68,6 +73,7 @@ class Journal::Worker {
   std::condition_variable wake_;
   std::deque<Item> queue_;
   Generation wanted_generation_;
+  bool begin_wanted_ = false;  // The segment of a new generation, before its first entry waits.
   bool stopping_ = false;
 
   std::mutex folder_mutex_;  // Reading, and where this process's segment stands.
@@ -126,18 +132,25 @@ void Journal::Worker::append(JournalEntry entry, Durable durable) {
 void Journal::Worker::run() {
   for (;;) {
     std::vector<Item> batch;
+    bool begin_only = false;
     Generation generation;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;  // Stopping, and all is written.
+      wake_.wait(lock, [this] { return stopping_ || begin_wanted_ || !queue_.empty(); });
+      const bool begin = std::exchange(begin_wanted_, false);
+      if (queue_.empty() && stopping_) return;  // All is written.
       while (!queue_.empty() && batch.size() < kBatchEntriesMax) {
         batch.push_back(std::move(queue_.front()));
         queue_.pop_front();
       }
       generation = wanted_generation_;
+      begin_only = begin && batch.empty();
     }
-    write_batch(batch, generation);
+    if (!begin_only) {
+      write_batch(batch, generation);
+    } else if (auto begun = begin_segment(generation); !begun) {
+      file_ = {};  // The first entry tries again, and says so.
+    }
   }
 }
 

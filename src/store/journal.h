@@ -57,7 +57,8 @@ class Journal {
   // failure is logged. Codes: too_large, journal_failed, slow_down.
   void append(JournalEntry entry, std::function<void(Result<std::uint64_t> seq)> durable = {});
   [[nodiscard]] Result<std::uint64_t> append_and_wait(JournalEntry entry);
-  // Once this process was granted a generation: the next entry begins a segment under it.
+  // Once this process was granted a generation: a segment under it begins now, so that the first
+  // entry, which a write may wait for, need not wait for its making.
   void set_generation(Generation generation);
 
   // Durable entries of every origin node with seq > after, in order. All of one seq stay on one
