@@ -32,6 +32,7 @@
 #include "relay/relay.h"
 #include "site/context.h"
 #include "site/settings.h"
+#include "store/fault_vfs.h"
 #include "store/journal.h"
 
 namespace everspan::node {
@@ -117,6 +118,7 @@ class SiteProcess : public BaseLink::Events,
   BaseLink base_;
   WritePath writes_;
   SiteView view_;
+  std::unique_ptr<store::FaultVfs> log_faults_;  // Of armed failpoints; before its users.
   std::unique_ptr<store::LogWriter> log_writer_;
   std::unique_ptr<store::LogReader> log_;
   std::unique_ptr<store::Journal> journal_;
