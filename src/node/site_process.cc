@@ -166,7 +166,7 @@ net::Task<Result<void>> SiteProcess::open_site() {
   if (!probing) co_return fail(probing);
   tasks_.spawn("follow-log", follow_log());
   tasks_.spawn("snapshot", refresh_snapshot());
-  tasks_.spawn("end-abandoned", end_abandoned());
+  tasks_.spawn("look-after-sessions", look_after_sessions());
   co_return Result<void>();
 }
 

@@ -96,7 +96,9 @@ class SiteProcess : public BaseLink::Events,
   [[nodiscard]] net::Task<> retire(std::string why);
   [[nodiscard]] net::Task<> follow_log();
   [[nodiscard]] net::Task<> heartbeats();
-  [[nodiscard]] net::Task<> end_abandoned();
+  [[nodiscard]] net::Task<> look_after_sessions();
+  [[nodiscard]] net::Task<Result<void>> end_abandoned();
+  [[nodiscard]] net::Task<Result<void>> forget_ended();
   [[nodiscard]] net::Task<> run_handover(HandoverLink& link);
   [[nodiscard]] net::Task<> serve_connection(std::shared_ptr<std::unique_ptr<net::Transport>> from);
   [[nodiscard]] net::Task<> refresh_snapshot();
