@@ -130,16 +130,20 @@ http::Response to_response(const Answer& answer) {
 net::Task<Result<Answer>> run(State& state, const Route& route, Call call) {
   std::string person = call.person;
   const std::string address = call.address;
+  const auto journal_refused = [&] {
+    if (route.audit.empty()) return;
+    json::object detail{{"address", address}, {"call", std::string(route.audit)}};
+    journal_soon(state, person, "access.refused", std::string(route.pattern), std::move(detail));
+  };
   if (auto allowed = authorise(route, call.who); !allowed) {
-    if (!route.audit.empty()) {
-      json::object detail{{"address", address}, {"call", std::string(route.audit)}};
-      journal_soon(state, person, "access.refused", std::string(route.pattern), std::move(detail));
-    }
+    journal_refused();
     co_return fail(allowed);
   }
   if (auto good = read_rest(call); !good) co_return fail(good);
   const std::string request_id = call.request_id.hex();
   auto answer = co_await route.run(state, std::move(call));
+  // The scope was there, but not for this: somebody who has more, a password that was guessed.
+  if (!answer && answer.error().code == "forbidden") journal_refused();
   if (!answer || route.audit.empty() || answer->repeated) co_return answer;
   if (!answer->who.empty()) person = answer->who;
   json::object detail = answer->detail;

@@ -181,6 +181,55 @@ void add_sessions(Application& a) {
   a.choose(check, [id](Context& c) { return recording_verify(c, *id); });
 }
 
+const std::vector<std::string>& site_scopes() {
+  static const std::vector<std::string> scopes{"sessions", "endpoints", "settings",
+                                               "users",    "upgrade",   "audit"};
+  return scopes;
+}
+
+// Scopes as words, or all of them: an administrator has every one.
+void scope_options(CLI::App* at, const std::string& name, std::vector<std::string>& into) {
+  auto* words = at->add_option(name, into, "What he may do")->check(CLI::IsMember(site_scopes()));
+  at->add_flag_callback(
+        "--administrator", [&into] { into = site_scopes(); }, "Every scope")
+      ->excludes(words);
+}
+
+void add_users(Application& a) {
+  CLI::App* group = a.group("user", "Users of the site");
+  a.choose(a.command(group, "list", "All users"), user_list);
+  auto with = a.keep<UserArguments>();
+  const auto one = [&](const char* word, const char* what) {
+    CLI::App* at = a.command(group, word, what);
+    at->add_option("name", with->name)->required();
+    return at;
+  };
+  a.choose(one("show", "One user"), [with](Context& c) { return user_show(c, with->name); });
+  CLI::App* add = one("add", "Make an account; the password is asked for");
+  scope_options(add, "--scope", with->scopes);
+  add->add_option("--password-file", with->password_file,
+                  "File with the password, - for standard input");
+  a.choose(add, [with](Context& c) { return user_add(c, *with); });
+  CLI::App* grant = one("grant", "Give scopes to a user, or take them away");
+  scope_options(grant, "scopes", with->scopes);
+  auto take = a.keep<bool>();
+  grant->add_flag("--take-away", *take, "Take these away");
+  a.choose(grant, [with, take](Context& c) { return user_grant(c, *with, *take); });
+  CLI::App* password = a.command(group, "passwd", "Change a password: your own, or a user's");
+  password->add_option("name", with->name, "Whose (your own)");
+  password->add_option("--password-file", with->password_file,
+                       "File with the new password, - for standard input");
+  password->add_option("--old-password-file", with->old_password_file,
+                       "File with your own old password");
+  a.choose(password, [with](Context& c) { return user_password(c, *with); });
+  a.choose(one("disable", "End a user's log-ins and let him log in no more"),
+           [with](Context& c) { return user_switch(c, with->name, false); });
+  a.choose(one("enable", "Let a disabled user log in again"),
+           [with](Context& c) { return user_switch(c, with->name, true); });
+  a.choose(one("remove", "Delete an account"),
+           [with](Context& c) { return user_remove(c, with->name); });
+}
+
 void add_updates(Application& a) {
   CLI::App* group = a.group("updates", "Software of this appliance");
   a.choose(a.command(group, "check", "Ask the depot now"), updates_check);
@@ -335,6 +384,7 @@ int run(int argc, char** argv, const Programs& programs) {
   add_settings(a);
   add_endpoints(a);
   add_sessions(a);
+  add_users(a);
   add_updates(a);
   add_upgrade(a);
   add_remote_access(a);

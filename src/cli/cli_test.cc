@@ -76,6 +76,10 @@ TEST_F(Cli, WrongArgumentsAreUsage) {
                                              {"--timeout", "x", "status"},
                                              {"status", "--", "ls"},
                                              {"journal", "--limit", "0"},
+                                             {"user", "add"},
+                                             {"user", "grant", "bob", "moon"},
+                                             {"user", "grant", "bob"},
+                                             {"user", "add", "bob", "--password", "secret"},
                                              {"--profile", "../x", "status"}}) {
     EXPECT_EQ(run_words(words), kUsage) << (words.empty() ? "" : words[0]);
   }

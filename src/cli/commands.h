@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/context.h"
 #include "cli/run.h"
@@ -47,6 +48,20 @@ int session_show(Context& context, const std::string& id);
 int session_end(Context& context, const std::string& id, const std::string& reason);
 int recording_list(Context& context);
 int recording_verify(Context& context, const std::string& session);
+
+struct UserArguments {
+  std::string name;
+  std::vector<std::string> scopes;
+  std::string password_file;      // Of the new password.
+  std::string old_password_file;  // One's own.
+};
+int user_list(Context& context);
+int user_show(Context& context, const std::string& name);
+int user_add(Context& context, const UserArguments& arguments);
+int user_grant(Context& context, const UserArguments& arguments, bool take_away);
+int user_password(Context& context, const UserArguments& arguments);  // No name: one's own.
+int user_switch(Context& context, const std::string& name, bool enable);
+int user_remove(Context& context, const std::string& name);
 
 int updates_check(Context& context);
 int updates_list(Context& context);

@@ -8,8 +8,6 @@
 namespace everspan::node {
 namespace {
 
-constexpr auto kLookForAbandonedEvery = std::chrono::seconds(15);
-
 std::string slot_name(pb::SlotRole role) {
   switch (role) {
     case pb::SLOT_ACTIVE:
@@ -63,37 +61,6 @@ std::vector<net::Address> SiteProcess::own_addresses() const {
     out.push_back(std::move(address));
   }
   return out;
-}
-
-// Sessions that nobody carries any more, and that no relay remembers (core/absence.h).
-net::Task<> SiteProcess::end_abandoned() {
-  constexpr std::size_t kSessionsAtOnce = 100'000;
-  site::Catalog* catalog = catalog_.get();
-  const std::function<Result<std::vector<site::SessionRow>>()> work =
-      [catalog]() -> Result<std::vector<site::SessionRow>> {
-    const Result<Revision> fresh = catalog->refresh();
-    if (!fresh) return fail(fresh);
-    return catalog->sessions(true, kSessionsAtOnce);
-  };
-  for (;;) {
-    const bool waited = co_await net::sleep_for(kLookForAbandonedEvery);
-    if (!waited) co_return;
-    if (!writes_.serving()) continue;
-    const Result<std::vector<site::SessionRow>> rows = co_await pool_.run(work);
-    const Result<api::LiveSnapshot> live = co_await live_->snapshot();
-    if (!rows || !live) {
-      log_warning("sessions.look_failed",
-                  {{"why", rows ? live.error().text() : rows.error().text()}});
-      continue;
-    }
-    std::vector<Absence::Live> directory;
-    for (const site::SessionRow& row : *rows)
-      directory.push_back({row.id, std::chrono::seconds(row.ttl_s)});
-    std::set<SessionId> attached;
-    for (const api::LiveSession& session : live->sessions) attached.insert(session.id);
-    for (const SessionId& session : absence_.look(directory, attached, net::now()))
-      live_->request_end(session, "time to live");
-  }
 }
 
 net::Task<Result<api::NodeStatus>> SiteProcess::status() {

@@ -75,6 +75,10 @@ Result<void> SiteProcess::open_store() {
   options.now = [] { return net::wall_now(); };
   if (base_.welcome().has_init())
     options.new_site = store::NewSite{random_id<LineageId>(), Epoch{1}};
+  Result<std::unique_ptr<store::FaultVfs>> faults = store::fault_vfs_for_armed();
+  if (!faults) return fail(faults);
+  log_faults_ = std::move(*faults);
+  if (log_faults_ != nullptr) options.vfs = log_faults_->name();
   Result<std::unique_ptr<store::LogWriter>> writer = store::LogWriter::open(std::move(options));
   if (!writer) return fail(writer);
   log_writer_ = std::move(*writer);
@@ -162,7 +166,7 @@ net::Task<Result<void>> SiteProcess::open_site() {
   if (!probing) co_return fail(probing);
   tasks_.spawn("follow-log", follow_log());
   tasks_.spawn("snapshot", refresh_snapshot());
-  tasks_.spawn("end-abandoned", end_abandoned());
+  tasks_.spawn("look-after-sessions", look_after_sessions());
   co_return Result<void>();
 }
 

@@ -32,6 +32,7 @@
 #include "relay/relay.h"
 #include "site/context.h"
 #include "site/settings.h"
+#include "store/fault_vfs.h"
 #include "store/journal.h"
 
 namespace everspan::node {
@@ -95,7 +96,9 @@ class SiteProcess : public BaseLink::Events,
   [[nodiscard]] net::Task<> retire(std::string why);
   [[nodiscard]] net::Task<> follow_log();
   [[nodiscard]] net::Task<> heartbeats();
-  [[nodiscard]] net::Task<> end_abandoned();
+  [[nodiscard]] net::Task<> look_after_sessions();
+  [[nodiscard]] net::Task<Result<void>> end_abandoned();
+  [[nodiscard]] net::Task<Result<void>> forget_ended();
   [[nodiscard]] net::Task<> run_handover(HandoverLink& link);
   [[nodiscard]] net::Task<> serve_connection(std::shared_ptr<std::unique_ptr<net::Transport>> from);
   [[nodiscard]] net::Task<> refresh_snapshot();
@@ -118,6 +121,7 @@ class SiteProcess : public BaseLink::Events,
   BaseLink base_;
   WritePath writes_;
   SiteView view_;
+  std::unique_ptr<store::FaultVfs> log_faults_;  // Of armed failpoints; before its users.
   std::unique_ptr<store::LogWriter> log_writer_;
   std::unique_ptr<store::LogReader> log_;
   std::unique_ptr<store::Journal> journal_;

@@ -10,7 +10,7 @@
 namespace everspan::site {
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 2;  // 2: endpoint_note.
+constexpr std::int64_t kSchemaVersion = 3;  // 2: endpoint_note. 3: sessions_by_end.
 
 const char* const kTables[] = {
     "CREATE TABLE endpoints (id TEXT PRIMARY KEY, name TEXT NOT NULL, platform TEXT NOT NULL, "
@@ -34,6 +34,7 @@ const char* const kTables[] = {
     "bytes_a2c INTEGER NOT NULL, ttl_s INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX sessions_by_time ON sessions (ended, opened_at_ms)",
     "CREATE INDEX sessions_newest ON sessions (opened_at_ms)",
+    "CREATE INDEX sessions_by_end ON sessions (ended_at_ms) WHERE ended = 1",
 };
 
 struct TableOfKind {
@@ -249,16 +250,43 @@ Result<std::optional<SessionRow>> Catalog::session(const SessionId& id) {
   return found;
 }
 
-Result<std::uint64_t> Catalog::live_session_count() {
+Result<std::uint64_t> Catalog::count(const char* sql) {
   std::uint64_t count = 0;
-  auto read = model_->read([&count](store::Database& db) -> Result<void> {
-    const auto found = db.integer("SELECT count(*) FROM sessions WHERE ended = 0");
+  auto read = model_->read([&count, sql](store::Database& db) -> Result<void> {
+    const auto found = db.integer(sql);
     if (!found) return fail(found);
     count = static_cast<std::uint64_t>(*found);
     return {};
   });
   if (!read) return fail(read);
   return count;
+}
+
+Result<std::uint64_t> Catalog::live_session_count() {
+  return count("SELECT count(*) FROM sessions WHERE ended = 0");
+}
+
+Result<std::uint64_t> Catalog::ended_session_count() {
+  return count("SELECT count(*) FROM sessions WHERE ended = 1");
+}
+
+Result<std::vector<SessionId>> Catalog::sessions_ended_before(WallTime time, std::size_t limit) {
+  std::vector<SessionId> ids;
+  const auto take = [&ids](const store::Statement& row) -> Result<void> {
+    const auto id = SessionId::from_hex(row.bytes(0));
+    if (!id) return fail(id);
+    ids.push_back(*id);
+    return {};
+  };
+  auto read = model_->read([&](store::Database& db) {
+    return each_row(
+        db,
+        "SELECT id FROM sessions WHERE ended = 1 AND ended_at_ms < ? ORDER BY ended_at_ms "
+        "LIMIT ?",
+        [&](store::Statement& s) { s.bind(1, time.unix_ms).bind(2, number(limit)); }, take);
+  });
+  if (!read) return fail(read);
+  return ids;
 }
 
 Result<std::vector<std::string>> Catalog::tokens_to_erase(const std::string& account_key,

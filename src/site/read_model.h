@@ -69,6 +69,10 @@ class Catalog {
   [[nodiscard]] Result<std::vector<SessionRow>> sessions(bool live_only, std::size_t limit);
   [[nodiscard]] Result<std::optional<SessionRow>> session(const SessionId& id);
   [[nodiscard]] Result<std::uint64_t> live_session_count();
+  [[nodiscard]] Result<std::uint64_t> ended_session_count();
+  // In order of their end.
+  [[nodiscard]] Result<std::vector<SessionId>> sessions_ended_before(WallTime time,
+                                                                     std::size_t limit);
   // Keys of tokens that expired before `now`, and of the oldest of `account_key` beyond `keep`.
   [[nodiscard]] Result<std::vector<std::string>> tokens_to_erase(const std::string& account_key,
                                                                  WallTime now, std::size_t keep,
@@ -78,6 +82,7 @@ class Catalog {
 
  private:
   explicit Catalog(store::LogReader& log) : log_(log) {}
+  [[nodiscard]] Result<std::uint64_t> count(const char* sql);
   store::LogReader& log_;
   SiteProjection projection_;
   std::mutex following_;  // One follower at a time.

@@ -12,6 +12,7 @@ namespace everspan::site {
 namespace {
 
 constexpr std::size_t kReasonBytesMax = 500;
+constexpr std::size_t kForgottenAtOnce = 64;  // Operations of a transaction.
 
 SessionId id_of(const std::string& request_key, const RequestId& request) {
   const std::string derived = derive_secret(request_key, "session", request);
@@ -179,6 +180,25 @@ net::Task<Result<EndedSession>> Sessions::end(SessionEnd asked, WriteOptions opt
     outcome = store::Outcome{(*record)->revision, meta->lineage, meta->epoch, {site_.node}, true};
   }
   co_return EndedSession{facts->signed_tombstone, facts->end_reason, *outcome, was_ended};
+}
+
+Result<std::vector<SessionId>> Sessions::forgettable() {
+  if (auto fresh = site_.catalog.refresh(); !fresh) return fail(fresh);
+  const auto count = site_.catalog.ended_session_count();
+  if (!count) return fail(count);
+  const std::chrono::seconds kept =
+      *count > kEndedSessionsMax
+          ? kEndedSessionKeptLeast
+          : std::chrono::seconds(Settings(site_).number("session.keep_ended_s"));
+  return site_.catalog.sessions_ended_before(site_.now().after(-kept), kForgottenAtOnce);
+}
+
+net::Task<Result<store::Outcome>> Sessions::forget(std::vector<SessionId> ids) {
+  store::Transaction transaction;
+  for (const SessionId& id : ids)
+    transaction.writes.push_back(store::Write::erase(std::string(kKindSession), id.hex()));
+  auto outcome = co_await site_.writer.submit(std::move(transaction));
+  co_return outcome;
 }
 
 Result<std::optional<SessionFacts>> Sessions::find(const SessionId& id) {

@@ -56,6 +56,8 @@ struct EndedSession {
   bool was_ended = false;  // It had ended before.
 };
 
+inline constexpr std::size_t kEndedSessionsMax = 200'000;  // About 100 MB of log and read model.
+
 class Sessions {
  public:
   explicit Sessions(Context& context) : site_(context) {}
@@ -64,6 +66,11 @@ class Sessions {
   // refused (asked again after it ended), conflict (the request id was used for another session).
   [[nodiscard]] net::Task<Result<OpenedSession>> open(SessionOpening asked, WriteOptions options);
   [[nodiscard]] net::Task<Result<EndedSession>> end(SessionEnd asked, WriteOptions options);
+  // Ids of ended sessions that may be forgotten (session.keep_ended_s, or more than
+  // kEndedSessionsMax of them), the oldest first, as many as one transaction takes.
+  [[nodiscard]] Result<std::vector<SessionId>> forgettable();
+  // Their records go. Only what forgettable() gave: a session that lives is not asked for.
+  [[nodiscard]] net::Task<Result<store::Outcome>> forget(std::vector<SessionId> ids);
   // One record from the log: cheap enough for each attach. nullopt: never opened here.
   [[nodiscard]] Result<std::optional<SessionFacts>> find(const SessionId& id);
 

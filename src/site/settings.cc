@@ -54,6 +54,12 @@ constexpr std::array kKnown{
           .number_default = 300,
           .least = 30,
           .most = 3'600},
+    Known{.key = "session.keep_ended_s",
+          .description = "How long an ended session stays in lists, in seconds; its recording and "
+                         "the journal stay",
+          .number_default = 7'776'000,
+          .least = kEndedSessionKeptLeast.count(),
+          .most = 315'360'000},
     Known{.key = "session.max_offline_s",
           .description = "How long sessions go on without the site's control plane, in seconds",
           .number_default = 3'600,

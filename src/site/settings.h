@@ -3,6 +3,7 @@
 //
 // The known keys are in settings.cc. "site.note.NAME" are free texts for administrators.
 #pragma once
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +26,11 @@ struct Setting {
 // What may be written under `key`. Codes: unknown_setting (lists the known ones), bad_value.
 [[nodiscard]] Result<void> check_setting(std::string_view key, const SettingContent& value);
 [[nodiscard]] std::vector<std::string> known_settings();
+
+// A tombstone is needed for as long as an end could come back with its grant: an hour to the first
+// attach, a day of time to live, seven days cut off from the control plane; and the outcome of the
+// request that opened it for a day. Then a day more.
+inline constexpr std::chrono::seconds kEndedSessionKeptLeast = std::chrono::hours(24 * 10);
 
 class Settings {
  public:

@@ -48,6 +48,33 @@ struct SiteTest : testing::Test {
   }
 };
 
+TEST_F(SiteTest, SessionsThatEndedLongAgoAreForgottenALiveOneNever) {
+  ASSERT_TRUE(run(endpoints.enrol(enrolment(enrol_token({.uses = 1}), "web"))));
+  std::vector<SessionId> ids;
+  for (int i = 0; i < 3; ++i)
+    ids.push_back(run(sessions.open(opening("web"), new_write())).value().id);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(
+        run(sessions.end({.id = ids[static_cast<std::size_t>(i)], .reason = "x"}, new_write())));
+    site.pass(std::chrono::hours(24));
+  }
+  EXPECT_TRUE(sessions.forgettable().value().empty());
+  ASSERT_TRUE(run(settings.put("session.keep_ended_s", std::int64_t{864'000}, "a", new_write())));
+  EXPECT_EQ(
+      code_of(run(settings.put("session.keep_ended_s", std::int64_t{863'999}, "a", new_write()))),
+      "bad_value")
+      << "a tombstone that is still needed";
+  site.pass(std::chrono::hours(24 * 8) + std::chrono::seconds(1));
+  const auto old = sessions.forgettable().value();
+  EXPECT_EQ(old, std::vector{ids[0]}) << "ended ten days ago, the other nine";
+  ASSERT_TRUE(run(sessions.forget(old)));
+  EXPECT_FALSE(sessions.find(ids[0]).value());
+  EXPECT_TRUE(sessions.find(ids[1]).value());
+  EXPECT_TRUE(sessions.forgettable().value().empty());
+  site.pass(std::chrono::hours(24 * 365));
+  EXPECT_EQ(sessions.forgettable().value(), std::vector{ids[1]}) << "the third one lives";
+}
+
 TEST_F(SiteTest, ANewSiteHasACertificateThatItsAuthoritySigned) {
   const SiteIdentity& identity = *site.identity;
   EXPECT_FALSE(identity.id.is_zero());

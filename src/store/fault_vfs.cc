@@ -10,9 +10,14 @@
 #include <mutex>
 #include <new>
 
+#include "common/failpoint.h"
 #include "common/log.h"
 
 namespace everspan::store {
+namespace {
+constexpr std::string_view kSyncPoint = "log.sync";
+constexpr std::string_view kWritePoint = "log.write";
+}  // namespace
 
 struct FaultVfs::State {
   std::string name;
@@ -22,16 +27,19 @@ struct FaultVfs::State {
   std::optional<Plan> plan;
   std::array<std::uint64_t, 2> calls{};
   bool fired = false;
+  bool asks_failpoints = false;
 
   // The code to fail with, or SQLITE_OK.
   int on_call(Call call) {
+    const int code = call == Call::sync ? SQLITE_IOERR_FSYNC : SQLITE_IOERR_WRITE;
+    if (asks_failpoints && failpoint(call == Call::sync ? kSyncPoint : kWritePoint)) return code;
     const std::lock_guard lock(mutex);
     const std::uint64_t n = ++calls[static_cast<std::size_t>(call)];
     if (!plan || plan->call != call) return SQLITE_OK;
     if (n != plan->nth && !(plan->and_all_after && n > plan->nth)) return SQLITE_OK;
     fired = true;
     if (plan->fault == Fault::enospc) return SQLITE_FULL;
-    return call == Call::sync ? SQLITE_IOERR_FSYNC : SQLITE_IOERR_WRITE;
+    return code;
   }
 };
 
@@ -148,6 +156,9 @@ void FaultVfs::fail(const Plan& plan) {
   state_->calls = {};
   state_->fired = false;
 }
+void FaultVfs::ask_failpoints() {
+  state_->asks_failpoints = true;
+}
 void FaultVfs::heal() {
   const std::lock_guard lock(state_->mutex);
   state_->plan.reset();
@@ -199,11 +210,21 @@ Result<std::optional<Failpoint>> failpoint_from_environment(const std::string& e
   return std::optional(std::move(*point));
 }
 
+Result<std::unique_ptr<FaultVfs>> fault_vfs_for_armed() {
+  const std::string armed = failpoints_armed();
+  if (armed.find(kSyncPoint) == std::string::npos && armed.find(kWritePoint) == std::string::npos)
+    return std::unique_ptr<FaultVfs>();
+  auto vfs = FaultVfs::install("everspan-failpoints");
+  if (!vfs) return everspan::fail(vfs);
+  (*vfs)->ask_failpoints();
+  return vfs;
+}
+
 Result<std::unique_ptr<FaultVfs>> fault_vfs_for(const Failpoint& failpoint) {
   FaultVfs::Plan plan;
-  if (failpoint.name == "log.sync")
+  if (failpoint.name == kSyncPoint)
     plan.call = FaultVfs::Call::sync;
-  else if (failpoint.name == "log.write")
+  else if (failpoint.name == kWritePoint)
     plan.call = FaultVfs::Call::write;
   else
     return std::unique_ptr<FaultVfs>();

@@ -32,6 +32,9 @@ class FaultVfs {
   ~FaultVfs();
 
   void fail(const Plan& plan);  // Replaces the plan and counts from 0.
+  // Asks failpoint("log.sync") and ("log.write") at each call instead, and fails with EIO where
+  // they say so: counted with all processes of the node (common/failpoint.h).
+  void ask_failpoints();
   void heal();
   [[nodiscard]] std::uint64_t calls(Call call) const;  // Since fail() or heal().
   [[nodiscard]] bool fired() const;
@@ -56,6 +59,9 @@ struct Failpoint {
 // (logged).
 [[nodiscard]] Result<std::optional<Failpoint>> failpoint_from_environment(
     const std::string& enabling_file);
+// Where log.sync or log.write are armed in this process (log.sync:error:n): a VFS that asks them;
+// else none, and the log has the system's own.
+[[nodiscard]] Result<std::unique_ptr<FaultVfs>> fault_vfs_for_armed();
 // The VFS for log.sync:eio|enospc:n and log.write:..., armed; none for other names.
 [[nodiscard]] Result<std::unique_ptr<FaultVfs>> fault_vfs_for(const Failpoint& failpoint);
 

@@ -5,9 +5,13 @@
 #include <pwd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdio>
+#include <vector>
 
 #include "common/crypto.h"
 #include "common/failpoint.h"
@@ -31,6 +35,73 @@ Result<SiteUser> find_site_user(const std::string& name) {
   if (!name.empty())
     return fail("no_user", "There is no user '" + name + "'", "", "Make it, or name another one");
   return SiteUser{.uid = kSiteUidDefault, .gid = kSiteUidDefault, .separate = true};
+}
+
+namespace {
+
+// "/", "/var", "/var/lib", ...: every folder that has to be entered on the way to `path`, and it.
+std::vector<std::string> folders_to(const std::string& path) {
+  std::vector<std::string> out{"/"};
+  for (std::size_t slash = 0; slash != std::string::npos && slash + 1 < path.size();) {
+    slash = path.find('/', slash + 1);
+    out.push_back(path.substr(0, slash));
+  }
+  return out;
+}
+
+// In a child that has become the site's user, for only the kernel knows what modes, access lists
+// and mounts come to. The index of the first folder that it cannot enter, or none.
+[[noreturn]] void try_to_enter(const std::vector<std::string>& folders, const SiteUser& user,
+                               int report) {
+  std::uint32_t found = UINT32_MAX;
+  if (setgroups(0, nullptr) != 0 || setresgid(user.gid, user.gid, user.gid) != 0 ||
+      setresuid(user.uid, user.uid, user.uid) != 0)
+    _exit(1);
+  for (std::uint32_t i = 0; i < folders.size() && found == UINT32_MAX; ++i)
+    if (access(folders[i].c_str(), X_OK) != 0 && errno == EACCES) found = i;
+  _exit(write(report, &found, sizeof found) == sizeof found ? 0 : 1);
+}
+
+Result<std::uint32_t> first_closed(const std::vector<std::string>& folders, const SiteUser& user) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("io", "Making a pipe", errno);
+  const net::Fd in(ends[0]);
+  net::Fd out(ends[1]);
+  const pid_t pid = fork();
+  if (pid < 0) return fail_errno("io", "fork", errno);
+  if (pid == 0) try_to_enter(folders, user, out.get());
+  out.reset();
+  std::uint32_t found = 0;
+  ssize_t n = 0;
+  do n = read(in.get(), &found, sizeof found);
+  while (n < 0 && errno == EINTR);
+  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (n != sizeof found) return fail("io", "It cannot be seen what the site's user may enter");
+  return found;
+}
+
+}  // namespace
+
+Result<void> check_reachable(const Layout& layout, const SiteUser& user) {
+  if (!user.separate) return {};
+  const auto folders = folders_to(layout.data);
+  const auto closed = first_closed(folders, user);
+  if (!closed) return fail(closed);
+  if (*closed >= folders.size()) return {};
+  const std::string& folder = folders[*closed];
+  struct stat info{};
+  if (stat(folder.c_str(), &info) != 0) return fail_errno("io", "Looking at " + folder, errno);
+  char mode[8];
+  snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(info.st_mode & 07777));
+  return fail("cannot_enter",
+              "The site would run as uid " + std::to_string(user.uid) + ", which cannot enter " +
+                  folder + " (of uid " + std::to_string(info.st_uid) + ", mode " + mode +
+                  "): it could not reach its data in " + layout.data,
+              "Nothing was made or changed",
+              "Use a folder that everybody may pass through (/var/lib/everspan), or allow it: "
+              "chmod o+x " +
+                  folder);
 }
 
 Result<void> make_layout(const Layout& layout, const SiteUser& user) {

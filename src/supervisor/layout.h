@@ -41,6 +41,9 @@ struct Layout {
   [[nodiscard]] std::string incoming() const { return data + "/incoming"; }
 };
 
+// The site's user can enter every folder that exists above the data folder. Changes nothing. Code
+// cannot_enter: names the folder, its owner and what to do.
+[[nodiscard]] Result<void> check_reachable(const Layout& layout, const SiteUser& user);
 // Makes what is missing, sets owners and modes. Safe to repeat.
 [[nodiscard]] Result<void> make_layout(const Layout& layout, const SiteUser& user);
 // 16 random bytes, made once. Code: bad_node_id.

@@ -239,6 +239,7 @@ Result<std::unique_ptr<BaseServer>> open_node(const CommandLine& wanted) {
         "base.single_user",
         {{"text",
           "not started as root: one user for base and site, privileges are not separated"}});
+  if (auto reachable = check_reachable(options.layout, *user); !reachable) return fail(reachable);
   if (auto made = make_layout(options.layout, *user); !made) return fail(made);
   auto failpoint = arm_failpoints(options.layout, *user);
   if (!failpoint) return fail(failpoint);
@@ -280,7 +281,8 @@ int run_base(int argc, char** argv) {
   if (!server) {
     const auto& code = server.error().code;
     const bool usage = code == "bad_address" || code == "no_user";
-    return say(usage ? kUsage : code == "already_running" ? kRefused : kFailed, server.error());
+    const bool refused = code == "already_running" || code == "cannot_enter";
+    return say(usage ? kUsage : refused ? kRefused : kFailed, server.error());
   }
   return (*server)->run();
 }

@@ -44,12 +44,12 @@ ALLOWED = ("connections", "outcome")
 class Failpoints:
     """Armed failpoints of a node, counted by base and its sites together in one file."""
 
-    def __init__(self, stage, names):
+    def __init__(self, stage, names, action="kill"):
         self.path, self.names = stage.folder / "a/run/failpoint-hits", names
         folder = stage.folder / "a/base"
         folder.mkdir(parents=True, mode=0o700)
         (folder / "failpoints-enabled").touch(mode=0o600)  # Only where it is, and is ours, are there failpoints.
-        stage.env["EVERSPAN_FAILPOINT"] = ",".join(f"{name}:kill:{NEVER}" for name in names)
+        stage.env["EVERSPAN_FAILPOINT"] = ",".join(f"{name}:{action}:{NEVER}" for name in names)
 
     def hits(self):
         return dict(zip(self.names, struct.unpack(f"={len(self.names)}Q", self.path.read_bytes())))

@@ -22,6 +22,9 @@ from process import Child  # noqa: E402
 
 TOOL_S = 60
 BIG = 24 * 1024 * 1024
+DRIPS, DRIP_BYTES = 150, 40_000
+DRIP = (f"for i in $(seq {DRIPS}); do head -c {DRIP_BYTES} /dev/zero | "
+        "tr '\\0' \"$(printf '\\\\%03o' $((i % 64 + 32)))\"; sleep 0.1; done")
 
 
 def sha256(data):
@@ -147,13 +150,19 @@ class Copies(Through):
         self.run_there("sh", "-c", "kill -9 $$", status=128 + 9)
         _, err = self.run_there("no-such-program", "x", status=127)
         self.assertIn(b"no-such-program", err)
-        odd = bytes(range(256)) * 5 + b"\r\n~.\n\x03\x04\x1a\xff"
+        # Every byte value, what a terminal would act on, and more than all buffers on the way together.
+        odd = bytes(range(256)) * 5 + b"\r\n~.\n\x03\x04\x1a\xff" + random.Random(5).randbytes(4_000_000)
         self.assertEqual(self.run_there("cat", "-", data=odd)[0], odd)
         out, _ = self.run_there("printf", "%s|", "a b", "", "$HOME", "'\"", "*")
         self.assertEqual(out, b"a b||$HOME|'\"|*|")
         # A program that does not want all of its input ends as it would here.
         out, _ = self.run_there("head", "-c", "5", data=b"first" + b"x" * 3_000_000)
         self.assertEqual(out, b"first")
+        process = self.start("everspan", "connect", "nobody", "-T", "--", "true")
+        out, err = process.communicate(timeout=TOOL_S)  # No such endpoint: an error of ours, not of a command.
+        self.assertNotIn(process.returncode, (0, 126, 127))
+        self.assertEqual(out, b"")
+        self.assertIn(b"nobody", err)
 
     def a_reader_that_leaves_ends_the_program(self):
         process = self.start("everspan", "connect", "desk-1", "-T", "--", "sh", "-c", "echo $$; exec yes")
@@ -173,6 +182,8 @@ class CopiesThroughAnUpgrade(Through):
         pull = self.start("everspan", "connect", "desk-1", "-T", "--", "cat", self.work / "big", stderr=None)
         push = self.start("everspan", "connect", "desk-2", "-T", "--", "sh", "-c", "sha256sum; echo also >&2",
                           stdin=subprocess.PIPE)
+        # One that is slow at the far end, so that nothing waits for this end.
+        drip = self.start("everspan", "connect", "desk-2", "-T", "--", "sh", "-c", DRIP)
         self.env["RSYNC_RSH"] = "everspan connect -T"
         rsync = self.start("rsync", "--bwlimit=2m", f"desk-1:{self.work}/big", "by-rsync")
         paced = Paced(pull, push, data)
@@ -194,8 +205,11 @@ class CopiesThroughAnUpgrade(Through):
         _, err = rsync.communicate(timeout=TOOL_S)
         self.assertEqual((rsync.returncode, err), (0, b""))
         self.assertEqual(sha256((self.work / "by-rsync").read_bytes()), sha256(data))
+        out, err = drip.communicate(timeout=TOOL_S)
+        self.assertEqual((drip.returncode, err), (0, b""))
+        self.assertEqual(out, b"".join(bytes([i % 64 + 32]) * DRIP_BYTES for i in range(1, DRIPS + 1)))
         self.await_no_sessions()
-        self.check_recordings(3)
+        self.check_recordings(4)
 
 
 class Paced:

@@ -21,7 +21,7 @@ BETWEEN = (OSError, http.client.HTTPException)  # A connection of the process th
 class UpgradeRequests(SiteTest):
     within = True
     sessions = 60
-    seconds = 180
+    seconds = 240
 
     def ask(self, method, path, body=None, key=None, seconds=20):
         """Asks until it is answered; every answer that is no success counts."""

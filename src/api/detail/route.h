@@ -92,9 +92,10 @@ struct Route {
 [[nodiscard]] std::span<const Route> setting_routes();
 [[nodiscard]] std::span<const Route> history_routes();
 [[nodiscard]] std::span<const Route> upgrade_routes();
-[[nodiscard]] inline std::array<std::span<const Route>, 7> all_routes() {
+[[nodiscard]] std::span<const Route> user_routes();
+[[nodiscard]] inline std::array<std::span<const Route>, 8> all_routes() {
   return {login_routes(),   node_routes(),    endpoint_routes(), session_routes(),
-          setting_routes(), history_routes(), upgrade_routes()};
+          setting_routes(), history_routes(), upgrade_routes(),  user_routes()};
 }
 
 // One line for the journal: on its way (a failure is logged by the journal), or kept (the answer
