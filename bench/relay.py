@@ -16,11 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from _bench_site import (BUILD, BenchSite, Child, DevError, Load, become_subreaper, cpu_ns, find_releases,
+from _bench_site import (BUILD, INSTANCE, BenchSite, Child, DevError, Load, become_subreaper, cpu_ns, find_releases,
                          kill_children, main_guard, quantile, say, tools)
 
 RELAY_CORE, LOAD_CORE = 0, 1
-FRONT, BACK = "127.77.7.21:9443", "127.77.7.22:9443"
+FRONT, BACK = f"127.77.{INSTANCE}.21:9443", f"127.77.{INSTANCE}.22:9443"
 GOALS = {1: 0.85, 64: 0.70}
 WARM_S = 0.5
 

@@ -2,6 +2,18 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(OpenSSL 3.0 REQUIRED)
+# Optional: sealing of TLS records two to three times as fast on processors with VAES. The static
+# library, so that a node needs nothing installed for it.
+find_library(IPSEC_MB_LIBRARY libIPSec_MB.a)
+find_path(IPSEC_MB_INCLUDE intel-ipsec-mb.h)
+set(EVERSPAN_IPSEC_MB)
+if(IPSEC_MB_LIBRARY AND IPSEC_MB_INCLUDE)
+  add_library(everspan_ipsec_mb INTERFACE)
+  target_include_directories(everspan_ipsec_mb SYSTEM INTERFACE ${IPSEC_MB_INCLUDE})
+  target_compile_definitions(everspan_ipsec_mb INTERFACE EVERSPAN_IPSEC_MB)
+  target_link_libraries(everspan_ipsec_mb INTERFACE ${IPSEC_MB_LIBRARY})
+  set(EVERSPAN_IPSEC_MB everspan_ipsec_mb)
+endif()
 find_package(Protobuf 3.21 REQUIRED)
 find_package(SQLite3 3.40 REQUIRED)
 find_package(CURL REQUIRED)

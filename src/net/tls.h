@@ -16,17 +16,29 @@ namespace everspan::net {
 // AES-GCM's limit for one key is 2^24.5 records (RFC 8446 part 5.5); we change keys well before.
 inline constexpr std::uint64_t kRecordsPerKey = 1ULL << 23;
 
+// Who seals and opens records once OpenSSL has shaken hands.
+enum class TlsRecordLayer : std::uint8_t {
+  own,          // Ours (detail/tls_records.h) over ipsec-mb, or over OpenSSL's AES where the
+                // processor lacks what that needs. Suites other than AES-GCM: as `openssl`.
+  own_openssl,  // Ours, over OpenSSL's AES always.
+  openssl,      // OpenSSL's: the reference.
+};
+// What the environment says: EVERSPAN_TLS_RECORDS=own (default), own-openssl or openssl.
+[[nodiscard]] TlsRecordLayer default_record_layer();
+
 struct TlsServerOptions {
   std::string certificate_chain_pem;  // Leaf first, root last (enrolment pins the root).
   std::string private_key_pem;
   std::vector<std::string> alpn;  // In order of preference; a client that offers none: allowed.
   std::uint64_t records_per_key = kRecordsPerKey;
+  TlsRecordLayer records = default_record_layer();
 };
 struct TlsClientOptions {
   std::string ca_pem;     // Trusted roots; or
   std::string ca_sha256;  // hex SHA-256 of the DER of a root that the server must send.
   std::string alpn;       // Required if not empty.
   std::uint64_t records_per_key = kRecordsPerKey;
+  TlsRecordLayer records = default_record_layer();
 };
 
 class TlsContext {

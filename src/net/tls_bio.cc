@@ -2,12 +2,17 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "common/check.h"
 
 namespace everspan::net::detail {
 namespace {
+
+constexpr std::size_t kCollectBytes = 16 * 1024;  // A flight of a handshake is smaller.
 
 // OpenSSL's own socket BIO writes with write(2), which raises SIGPIPE on a broken connection.
 int bio_write(BIO* bio, const char* data, std::size_t size, std::size_t* written) {
@@ -43,16 +48,30 @@ int bio_read(BIO* bio, char* data, std::size_t size, std::size_t* got) {
   auto& socket = *static_cast<TlsSocket*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
   *got = 0;
+  const auto serve_early = [&] {
+    *got = std::min(size, socket.early.size());
+    std::memcpy(data, socket.early.data(), *got);
+    socket.early.erase(0, *got);
+    return 1;
+  };
+  if (!socket.early.empty()) return serve_early();
   if (socket.drained) {
     BIO_set_retry_read(bio);
     return 0;
   }
+  std::array<char, kCollectBytes> collected;
+  char* const into = socket.collects ? collected.data() : data;
+  const std::size_t room = socket.collects ? collected.size() : size;
   ssize_t received = -1;
   do {
-    received = recv(socket.fd.get(), data, size, MSG_DONTWAIT);
+    received = recv(socket.fd.get(), into, room, MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
   if (received > 0) {
-    socket.drained = static_cast<std::size_t>(received) < size;
+    socket.drained = static_cast<std::size_t>(received) < room;
+    if (socket.collects) {
+      socket.early.assign(into, static_cast<std::size_t>(received));
+      return serve_early();
+    }
     *got = static_cast<std::size_t>(received);
     return 1;
   }

@@ -52,7 +52,7 @@ namespace {
 
 constexpr long kReadAheadBytes = 64 * 1024;
 
-Result<Owned<SSL_CTX>> make_context(bool is_server) {
+Result<Owned<SSL_CTX>> make_context(bool is_server, TlsRecordLayer records) {
   ERR_clear_error();
   Owned<SSL_CTX> context(SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method()));
   if (!context || SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION) != 1 ||
@@ -63,6 +63,8 @@ Result<Owned<SSL_CTX>> make_context(bool is_server) {
   SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                       SSL_MODE_ENABLE_PARTIAL_WRITE);
   SSL_CTX_set_options(context.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  if (records != TlsRecordLayer::openssl)
+    SSL_CTX_set_keylog_callback(context.get(), detail::keep_secret);
   SSL_CTX_set_read_ahead(context.get(), 1);
   SSL_CTX_set_default_read_buffer_len(context.get(), kReadAheadBytes);
   return context;
@@ -114,7 +116,7 @@ Result<void> use_certificate(SSL_CTX* context, const TlsServerOptions& options) 
 
 Result<Owned<SSL_CTX>> make_server_context(const TlsServerOptions& options,
                                            TlsContext::State* state) {
-  auto context = make_context(true);
+  auto context = make_context(true, state->records);
   if (!context) return fail(context);
   const auto used = use_certificate(context->get(), options);
   if (!used) return fail(used);
@@ -148,6 +150,7 @@ Result<TlsContext> TlsContext::server(const TlsServerOptions& options) {
   auto state = std::make_shared<State>();
   state->is_server = true;
   state->records_per_key = options.records_per_key;
+  state->records = options.records;
   auto names = alpn_wire(options.alpn);
   if (!names) return fail(names);
   state->alpn_wire = std::move(*names);
@@ -168,13 +171,14 @@ Result<void> TlsContext::replace_certificate(const TlsServerOptions& options) {
 Result<TlsContext> TlsContext::client(const TlsClientOptions& options) {
   auto state = std::make_shared<State>();
   state->records_per_key = options.records_per_key;
+  state->records = options.records;
   state->alpn = options.alpn;
   if (!options.alpn.empty()) {
     auto name = alpn_wire({options.alpn});
     if (!name) return fail(name);
     state->alpn_wire = std::move(*name);
   }
-  auto context = make_context(false);
+  auto context = make_context(false, options.records);
   if (!context) return fail(context);
   SSL_CTX_set_verify(context->get(), SSL_VERIFY_PEER, nullptr);
   if (!options.ca_pem.empty()) {

@@ -8,13 +8,19 @@ namespace {
 using StatePointer = std::shared_ptr<const TlsContext::State>;
 using Made = Result<std::unique_ptr<Transport>>;
 
+// OpenSSL's part ends with the handshake where our own record layer can go on.
+std::unique_ptr<Transport> established(std::unique_ptr<detail::TlsTransport> tls) {
+  if (!tls->may_take_over()) return tls;
+  return std::make_unique<detail::RecordTransport>(tls->give_over());
+}
+
 Task<Made> shake_hands(StatePointer context, Fd tcp, std::string server_name, Instant deadline) {
   auto made = detail::TlsTransport::make(std::move(context), std::move(tcp), server_name);
   if (!made) co_return fail(made);
   detail::TlsTransport& tls = **made;
   for (;;) {
     const IoState state = tls.handshake();
-    if (state == IoState::done) co_return std::unique_ptr<Transport>(std::move(*made));
+    if (state == IoState::done) co_return established(std::move(*made));
     bool ready = false;
     if (state == IoState::want_read) {
       ready = co_await wait_readable(tls.fd(), deadline);
@@ -54,6 +60,8 @@ Task<Made> tls_connect(const TlsContext& context, Address to, std::string server
 }
 
 std::string peer_root_pem(const Transport& tls) {
+  if (const auto* records = dynamic_cast<const detail::RecordTransport*>(&tls))
+    return records->root_pem();
   const auto* ours = dynamic_cast<const detail::TlsTransport*>(&tls);
   return ours == nullptr ? std::string{} : ours->root_pem();
 }

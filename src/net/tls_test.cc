@@ -4,6 +4,7 @@
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
+#include <cstdlib>
 #include <thread>
 
 #include "net/frame_link.h"
@@ -67,11 +68,24 @@ Ends shake(asio::io_context& loop, const TlsServerOptions& server, const TlsClie
   return ends;
 }
 
+// The same tests for each record layer: options take it from the environment.
+class Tls : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override { setenv("EVERSPAN_TLS_RECORDS", GetParam(), 1); }
+  void TearDown() override { unsetenv("EVERSPAN_TLS_RECORDS"); }
+};
+INSTANTIATE_TEST_SUITE_P(Records, Tls, ::testing::Values("own", "own-openssl", "openssl"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
 TlsClientOptions trusting(const Site& site) {
   return {.ca_pem = site.root.pem()};
 }
 
-TEST(Tls, ShakesHandsAndBothEndsExportTheSame) {
+TEST_P(Tls, ShakesHandsAndBothEndsExportTheSame) {
   asio::io_context loop;
   const Site site;
   auto options = trusting(site);
@@ -88,7 +102,7 @@ TEST(Tls, ShakesHandsAndBothEndsExportTheSame) {
   EXPECT_NE(key, (*ends.server)->exporter("EXPORTER-other", 32));
 }
 
-TEST(Tls, ChecksTheNameWhetherHostOrAddress) {
+TEST_P(Tls, ChecksTheNameWhetherHostOrAddress) {
   asio::io_context loop;
   const Site site;
   EXPECT_TRUE(shake(loop, site.server_options(), trusting(site), "127.0.0.1").client);
@@ -100,7 +114,7 @@ TEST(Tls, ChecksTheNameWhetherHostOrAddress) {
   }
 }
 
-TEST(Tls, RefusesACertificateOfAnotherRoot) {
+TEST_P(Tls, RefusesACertificateOfAnotherRoot) {
   asio::io_context loop;
   const Site site;
   const TestCertificate other = make_certificate("Test root");  // The same name, another key.
@@ -109,7 +123,7 @@ TEST(Tls, RefusesACertificateOfAnotherRoot) {
   EXPECT_EQ(ends.client.error().code, "tls_certificate");
 }
 
-TEST(Tls, APinnedRootIsTrustedAndHandedOut) {
+TEST_P(Tls, APinnedRootIsTrustedAndHandedOut) {
   asio::io_context loop;
   const Site site;
   const Ends ends = shake(loop, site.server_options(), {.ca_sha256 = site.root.sha256_hex()});
@@ -118,7 +132,7 @@ TEST(Tls, APinnedRootIsTrustedAndHandedOut) {
   EXPECT_EQ(peer_root_pem(**ends.server), "");
 }
 
-TEST(Tls, APinDoesNotReplaceTheCheckOfNameAndChain) {
+TEST_P(Tls, APinDoesNotReplaceTheCheckOfNameAndChain) {
   asio::io_context loop;
   const Site site;
   const Site attacker;
@@ -133,7 +147,7 @@ TEST(Tls, APinDoesNotReplaceTheCheckOfNameAndChain) {
   EXPECT_EQ(ends.client.error().code, "tls_certificate");
 }
 
-TEST(Tls, AProtocolThatTheServerDoesNotSpeakIsRefused) {
+TEST_P(Tls, AProtocolThatTheServerDoesNotSpeakIsRefused) {
   asio::io_context loop;
   const Site site;
   auto options = trusting(site);
@@ -150,7 +164,7 @@ void tls12_client(int fd) {
   EXPECT_NE(SSL_connect(ssl.get()), 1);
 }
 
-TEST(Tls, ATls12ClientIsRefused) {
+TEST_P(Tls, ATls12ClientIsRefused) {
   asio::io_context loop;
   const Site site;
   int ends[2];
@@ -165,7 +179,7 @@ TEST(Tls, ATls12ClientIsRefused) {
   EXPECT_EQ(server.error().code, "tls_handshake");
 }
 
-TEST(Tls, AnOrderlyCloseIsAnEndAndACutIsAFailure) {
+TEST_P(Tls, AnOrderlyCloseIsAnEndAndACutIsAFailure) {
   asio::io_context loop;
   const Site site;
   for (const bool orderly : {true, false}) {
@@ -192,7 +206,7 @@ TEST(Tls, AnOrderlyCloseIsAnEndAndACutIsAFailure) {
   }
 }
 
-TEST(Tls, WritingToAPeerThatIsGoneFailsAndKillsNobody) {
+TEST_P(Tls, WritingToAPeerThatIsGoneFailsAndKillsNobody) {
   asio::io_context loop;
   const Site site;
   Ends ends = shake(loop, site.server_options(), trusting(site));
@@ -207,7 +221,7 @@ TEST(Tls, WritingToAPeerThatIsGoneFailsAndKillsNobody) {
   EXPECT_EQ(written.error().code, "cut");
 }
 
-TEST(Tls, GatheredPiecesArriveInOrderAcrossKeyChanges) {
+TEST_P(Tls, GatheredPiecesArriveInOrderAcrossKeyChanges) {
   asio::io_context loop;
   Site site;
   site.records_per_key = 3;
@@ -236,7 +250,7 @@ TEST(Tls, GatheredPiecesArriveInOrderAcrossKeyChanges) {
   EXPECT_EQ(got, expected);
 }
 
-TEST(Tls, ACertificateCanBeReplacedWhileInUse) {
+TEST_P(Tls, ACertificateCanBeReplacedWhileInUse) {
   asio::io_context loop;
   const Site before;
   const Site after;
@@ -261,13 +275,13 @@ TEST(Tls, ACertificateCanBeReplacedWhileInUse) {
   }
 }
 
-TEST(Tls, AClientWithoutTrustIsNotMade) {
+TEST_P(Tls, AClientWithoutTrustIsNotMade) {
   EXPECT_FALSE(TlsContext::client({}));
   EXPECT_FALSE(TlsContext::client({.ca_sha256 = "abcd"}));
   EXPECT_FALSE(TlsContext::client({.ca_pem = "no certificate"}));
 }
 
-TEST(Tls, AHandshakeThatDoesNotGoOnEndsAtItsDeadline) {
+TEST_P(Tls, AHandshakeThatDoesNotGoOnEndsAtItsDeadline) {
   asio::io_context loop;
   const Site site;
   int ends[2];

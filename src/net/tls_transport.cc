@@ -8,11 +8,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <utility>
 
 #include "net/detail/drain.h"
+#include "net/detail/gather.h"
 #include "net/detail/tls_bio.h"
 #include "net/socket.h"
 
@@ -28,34 +27,6 @@ std::string& shared_records() {
   records.clear();
   records.reserve(kGatheredBytes + 2 * SSL3_RT_MAX_PACKET_SIZE);
   return records;
-}
-
-// Gathers what one record can take. One big piece is used where it lies; small ones are copied into
-// a buffer that all connections of a thread share.
-std::span<const char> gather(std::span<const iovec> pieces, std::size_t skip, std::size_t limit) {
-  thread_local std::array<char, kRecordBytes> shared;
-  std::size_t filled = 0;
-  for (const iovec& piece : pieces) {
-    if (skip >= piece.iov_len) {
-      skip -= piece.iov_len;
-      continue;
-    }
-    const char* data = static_cast<const char*>(piece.iov_base) + skip;
-    const std::size_t size = std::min(piece.iov_len - skip, limit - filled);
-    const bool last = &piece == &pieces.back();
-    skip = 0;
-    if (filled == 0 && (size == limit || last)) return {data, size};
-    std::memcpy(shared.data() + filled, data, size);
-    filled += size;
-    if (filled == limit) break;
-  }
-  return {shared.data(), filled};
-}
-
-std::size_t total_size(std::span<const iovec> pieces) {
-  std::size_t sum = 0;
-  for (const iovec& piece : pieces) sum += piece.iov_len;
-  return sum;
 }
 
 Error cut_error(const TlsSocket& socket) {
@@ -89,6 +60,7 @@ Result<std::unique_ptr<TlsTransport>> TlsTransport::make(
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 
   ERR_clear_error();
+  out->socket_.collects = out->own_records();
   const Owned<SSL_CTX> context_now = out->context_->ssl_context();
   out->ssl_.reset(SSL_new(context_now.get()));
   BIO* bio = out->ssl_ ? make_socket_bio(out->socket_) : nullptr;
@@ -96,6 +68,12 @@ Result<std::unique_ptr<TlsTransport>> TlsTransport::make(
   SSL* ssl = out->ssl_.get();
   SSL_set_bio(ssl, bio, bio);
   SSL_set_app_data(ssl, reinterpret_cast<char*>(out.get()));
+  if (out->own_records()) {
+    // So that OpenSSL takes no byte that comes behind the handshake.
+    SSL_set_read_ahead(ssl, 0);
+    SSL_set_msg_callback(ssl, count_tickets);
+    SSL_set_msg_callback_arg(ssl, out.get());
+  }
   if (out->context_->is_server) {
     SSL_set_accept_state(ssl);
     return out;
@@ -183,6 +161,10 @@ IoState TlsTransport::handshake() {
     if (!context_->is_server && !context_->alpn.empty() && alpn() != context_->alpn) {
       return broken({"tls_handshake", peer_.text() + " does not speak " + context_->alpn, {}, {}});
     }
+    if (own_records() && !may_take_over()) {
+      socket_.collects = false;
+      SSL_set_read_ahead(ssl_.get(), 1);
+    }
     return IoState::done;
   }
   const int reason = SSL_get_error(ssl_.get(), returned);
@@ -261,7 +243,7 @@ IoResult TlsTransport::write(std::span<const iovec> pieces) {
   while (moved < size && records.size() < kGatheredBytes) {
     // A record that waits in OpenSSL must be offered again in the same length.
     const std::size_t limit = retry_bytes_ > 0 ? retry_bytes_ : kRecordBytes;
-    const std::span<const char> record = gather(pieces, moved, limit);
+    const auto record = gather(pieces, moved, limit);
     if (retry_bytes_ == 0 && !change_key_if_due()) {
       state = broken({"tls", "Changing keys failed: " + openssl_error(), {}, {}});
       break;

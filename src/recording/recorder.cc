@@ -102,7 +102,13 @@ bool Recorder::State::commit(std::vector<WriteJob>& waiting) {
     if (failing) log_info("recording.works_again");
     failing.reset();
   }
-  for (auto& job : waiting) {
+  auto spent = writer.take_spent();
+  for (std::size_t i = 0; i < waiting.size(); ++i) {
+    auto& job = waiting[i];
+    if (i < spent.size()) {
+      job.batch.records = std::move(spent[i]);
+      job.batch.records.clear();
+    }
     bytes += job.size;
     queued_bytes -= job.size;
     ++batches;

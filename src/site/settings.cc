@@ -277,9 +277,10 @@ Result<std::string> Settings::appliance_text(std::string_view name) {
 net::Task<Result<store::Outcome>> Settings::put_appliance_text(std::string name, std::string value,
                                                                std::string who,
                                                                WriteOptions options) {
+  const std::string no_older;
   auto outcome = co_await update_record(
       site_.log, site_.writer, std::string(kKindSetting), appliance_setting_key(site_.node, name),
-      edit_value(std::move(value), {}, std::move(who), site_.now()), false, options);
+      edit_value(std::move(value), no_older, std::move(who), site_.now()), false, options);
   co_return outcome;
 }
 

@@ -25,6 +25,7 @@ using Owned = std::unique_ptr<T, OpensslFree>;
 struct TlsContext::State : std::enable_shared_from_this<TlsContext::State> {
   bool is_server = false;
   std::uint64_t records_per_key = kRecordsPerKey;
+  TlsRecordLayer records = TlsRecordLayer::openssl;
   std::string alpn_wire;  // Length-prefixed names (RFC 7301), the server's in its order.
   std::string alpn;       // The client's one.
   std::string ca_sha256;  // Lower-case hex; the client's pin.

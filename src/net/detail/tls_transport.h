@@ -3,6 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "net/detail/record_transport.h"
+#include "net/detail/tls_secrets.h"
 #include "net/detail/tls_state.h"
 #include "net/transport.h"
 
@@ -14,6 +16,9 @@ struct TlsSocket {
   bool drained = false;  // The last recv() returned less than it asked for: no need to ask again.
   bool eof = false;
   int errno_value = 0;
+  bool collects =
+      false;  // What comes at once is kept in `early`, and OpenSSL gets what it asks for.
+  std::string early;
   std::string* gathered = nullptr;  // Set: what is written is added here, and sent by send_records.
   std::string unsent;               // Records that the socket did not take yet; they go first.
 };
@@ -43,8 +48,16 @@ class TlsTransport final : public Transport {
   [[nodiscard]] const std::string& root_pem() const { return root_pem_; }
   int verify_pinned_root(X509_STORE_CTX* store);
 
+  // After the handshake: whether our own record layer can go on from here, and then all that it
+  // needs. Nothing is left here but an empty shell.
+  [[nodiscard]] bool may_take_over() const;
+  [[nodiscard]] RecordTransport::Parts give_over();
+  void take_secret(std::string_view keylog_line) { take_keylog_line(keylog_line, secrets_); }
+  void ticket_sent() { ++tickets_sent_; }
+
  private:
   TlsTransport(std::shared_ptr<const TlsContext::State> context, Fd tcp);
+  [[nodiscard]] bool own_records() const { return context_->records != TlsRecordLayer::openssl; }
   void begin_operation();
   IoState state_after(int returned);
   IoState state_after_write(int returned);
@@ -60,6 +73,8 @@ class TlsTransport final : public Transport {
   Owned<SSL> ssl_;
   Error error_;
   std::string root_pem_;
+  TlsSecrets secrets_;  // While the handshake goes on.
+  std::uint64_t tickets_sent_ = 0;
   std::size_t retry_bytes_ = 0;  // A record of this many bytes waits inside OpenSSL.
   // As many bytes lie encrypted in socket_.unsent but were not yet said to have moved: so the owner
   // comes again with them, as Transport::write() demands.
@@ -71,6 +86,11 @@ class TlsTransport final : public Transport {
   bool write_broken_ = false;
   bool close_sent_ = false;
 };
+
+// For SSL_CTX_set_keylog_callback and SSL_set_msg_callback.
+void keep_secret(const SSL* ssl, const char* line);
+void count_tickets(int written, int version, int content_type, const void* message,
+                   std::size_t size, SSL* ssl, void* transport);
 
 // For SSL_CTX_set_cert_verify_callback.
 int verify_pinned_root(X509_STORE_CTX* store, void* unused);

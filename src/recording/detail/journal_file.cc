@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,13 +82,26 @@ JournalFile::~JournalFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Result<void> JournalFile::append(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const auto wrote = ::write(fd_, bytes.data(), bytes.size());
+Result<void> JournalFile::append(std::vector<iovec> parts) {
+  for (std::size_t at = 0; at < parts.size();) {
+    if (parts[at].iov_len == 0) {
+      ++at;
+      continue;
+    }
+    const auto count = std::min<std::size_t>(parts.size() - at, IOV_MAX);
+    const auto wrote = ::writev(fd_, parts.data() + at, static_cast<int>(count));
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote < 0) return fail_errno("io", "Cannot write a recording", errno);
     size_ += static_cast<std::uint64_t>(wrote);
-    bytes.remove_prefix(static_cast<std::size_t>(wrote));
+    auto left = static_cast<std::size_t>(wrote);
+    while (left > 0) {
+      auto& part = parts[at];
+      const auto used = std::min(left, part.iov_len);
+      part.iov_base = static_cast<char*>(part.iov_base) + used;
+      part.iov_len -= used;
+      left -= used;
+      if (part.iov_len == 0) ++at;
+    }
   }
   return {};
 }

@@ -1,5 +1,7 @@
 // Files of recordings: names, appending with fdatasync, reading. Blocking.
 #pragma once
+#include <sys/uio.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,7 +31,8 @@ class JournalFile {
   JournalFile(JournalFile&& other) noexcept;
   JournalFile& operator=(JournalFile&& other) noexcept;
   ~JournalFile();
-  [[nodiscard]] Result<void> append(std::string_view bytes);
+  // In order, as one. The vector is used up.
+  [[nodiscard]] Result<void> append(std::vector<iovec> parts);
   [[nodiscard]] Result<void> sync();
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] bool is_open() const { return fd_ >= 0; }

@@ -56,8 +56,10 @@ Result<void> JournalWriter::begin_file(std::int64_t wall_ms) {
   head.set_number(next_number_++);
   head.set_release(std::string(program_version()));
   out_.clear();
+  parts_.clear();
   append_file(out_, head.SerializeAsString());
   seal_records(out_, 0, [](const Record&) {});
+  lay_own(0);
   suspect_ = false;
   ++files_;
   for (auto& [number, stream] : streams_) {
@@ -71,12 +73,33 @@ Result<void> JournalWriter::begin_file(std::int64_t wall_ms) {
   return {};
 }
 
+void JournalWriter::chain_record(Stream& stream, const Record& record) {
+  stream.chain.add(as_bytes(record.chained));
+  ++stream.records;
+  stream.unchained_bytes += record.chained.size();
+}
+
 void JournalWriter::append_record(Stream& stream, std::size_t from) {
-  seal_records(out_, from, [&](const Record& record) {
-    stream.chain.add(as_bytes(record.chained));
-    ++stream.records;
-    stream.unchained_bytes += record.chained.size();
-  });
+  seal_records(out_, from, [&](const Record& record) { chain_record(stream, record); });
+  lay_own(from);
+}
+
+void JournalWriter::lay_own(std::size_t from) {
+  parts_.push_back({nullptr, from, out_.size() - from});
+}
+
+Result<void> JournalWriter::write_out() {
+  std::vector<iovec> parts;
+  parts.reserve(parts_.size());
+  for (const auto& part : parts_) {
+    char* const at = (part.foreign != nullptr ? part.foreign : out_.data()) + part.from;
+    if (!parts.empty() && static_cast<char*>(parts.back().iov_base) + parts.back().iov_len == at) {
+      parts.back().iov_len += part.size;
+    } else {
+      parts.push_back({at, part.size});
+    }
+  }
+  return file_.append(std::move(parts));
 }
 
 void JournalWriter::begin_segment(std::uint32_t number, Stream& stream, std::int64_t wall_ms) {
@@ -104,10 +127,11 @@ void JournalWriter::end_segment(std::uint32_t number, Stream& stream, const std:
   append_chain(out_, RecordType::end, number, stream.records, stream.chain.digest(),
                end.SerializeAsString());
   seal_records(out_, from, [](const Record&) {});
+  lay_own(from);
 }
 
 void JournalWriter::lay_out(std::int64_t wall_ms) {
-  for (const auto& batch : batches_) {
+  for (auto& batch : batches_) {
     std::string_view rest = batch;
     while (!rest.empty()) {
       const auto size = size_of_record(rest);
@@ -116,13 +140,16 @@ void JournalWriter::lay_out(std::int64_t wall_ms) {
       if (found != streams_.end()) {
         auto& stream = found->second;
         if (!stream.in_file) begin_segment(number, stream, wall_ms);
-        const auto from = out_.size();
-        out_ += rest.substr(0, size);
-        append_record(stream, from);
+        const auto from = batch.size() - rest.size();
+        Record record;
+        (void)seal_record(batch.data() + from, size, record);
+        chain_record(stream, record);
+        parts_.push_back({batch.data(), from, size});
         if (stream.unchained_bytes >= kChainEveryBytes) {
           const auto chain_from = out_.size();
           append_chain(out_, RecordType::chain, number, stream.records, stream.chain.digest());
           seal_records(out_, chain_from, [](const Record&) {});
+          lay_own(chain_from);
           stream.unchained_bytes = 0;
         }
       }
@@ -155,19 +182,21 @@ void JournalWriter::settle() {
       rest.remove_prefix(size);
     }
   }
-  batches_.clear();
+  spent_ = std::exchange(batches_, {});
   for (const auto& [number, reason] : closing_) streams_.erase(number);
   closing_.clear();
   out_.clear();
+  parts_.clear();
 }
 
 Result<void> JournalWriter::rotate(std::int64_t wall_ms) {
   for (auto& [number, stream] : streams_) end_segment(number, stream, "rotated", wall_ms);
-  const auto wrote = file_.append(out_);
+  const auto wrote = write_out();
   if (!wrote) return fail(wrote);
   const auto synced = file_.sync();
   if (!synced) return fail(synced);
   out_.clear();
+  parts_.clear();
   return begin_file(wall_ms);
 }
 
@@ -183,7 +212,7 @@ Result<void> JournalWriter::commit(std::int64_t wall_ms) {
   }
   suspect_ = true;  // Until it is durable.
   lay_out(wall_ms);
-  const auto wrote = file_.append(out_);
+  const auto wrote = write_out();
   if (!wrote) return fail(wrote);
   const auto synced = file_.sync();
   if (!synced) return fail(synced);

@@ -122,15 +122,36 @@ recording::Batch& Shard::batch() {
   return batch_;
 }
 
+// Growing anew each time would cost more than what is written: the memory of batches that are
+// durable comes back.
+void Shard::keep_spare(std::string records) {
+  constexpr std::size_t kSparesMax = 4;
+  constexpr std::size_t kSpareBytesMax = 4 << 20;
+  const bool worth = records.capacity() > 16 * 1024 && records.capacity() <= kSpareBytesMax;
+  if (worth && spares_.size() < kSparesMax) spares_.push_back(std::move(records));
+}
+
+recording::Batch Shard::take_batch() {
+  auto full = std::exchange(batch_, {});
+  if (!spares_.empty()) {
+    batch_.records = std::move(spares_.back());
+    batch_.records.clear();
+    spares_.pop_back();
+  }
+  return full;
+}
+
 void Shard::submit() {
   submit_posted_ = false;
   if (batch_.empty() || recorder == nullptr) return;
-  recorder->submit(std::exchange(batch_, {}), [this, relay = relay_](recording::Batch done) {
+  recorder->submit(take_batch(), [this, relay = relay_](recording::Batch done) {
     const auto reached = relay.lock();
     if (!reached) return;
-    boost::asio::post(executor, [this, relay, notes = std::move(done.notes)] {
+    boost::asio::post(executor, [this, relay, done = std::move(done)]() mutable {
       const auto alive = relay.lock();
       if (!alive) return;
+      const auto notes = std::move(done.notes);
+      keep_spare(std::move(done.records));
       std::vector<std::uint32_t> touched;
       for (const auto& note : notes) {
         const auto found = streams_.find(note.stream);

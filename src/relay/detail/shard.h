@@ -136,6 +136,8 @@ class Shard {
   void tell_ended_sessions(AgentLink& link, const pb::AgentRegister& request);
   void on_bridge_message(std::string_view key, std::string_view body);
   void send_presence(const AgentInfo& agent, bool online);
+  void keep_spare(std::string records);
+  [[nodiscard]] recording::Batch take_batch();
   void flush_bridge();
   void tick(Instant now);
   [[nodiscard]] std::size_t count_left() const;
@@ -153,6 +155,7 @@ class Shard {
   std::uint64_t last_id_ = 0;
 
   recording::Batch batch_;
+  std::vector<std::string> spares_;
   bool submit_posted_ = false;
   std::shared_ptr<Bridge> bridge_;
   std::string bridge_out_;
