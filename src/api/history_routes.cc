@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "api/detail/route.h"
+#include "recording/core/policy.h"
 #include "recording/reader.h"
 #include "store/journal.h"
 
@@ -53,10 +54,6 @@ net::Task<Result<Answer>> journal_page(State& state, Call call) {
   co_return answer;
 }
 
-std::string_view policy_word(recording::Policy policy) {
-  return policy == recording::Policy::strict ? "strict" : "metadata";
-}
-
 net::Task<Result<Answer>> recordings(State& state, Call) {
   const auto found = recording::list_recordings(state.services.recordings_folder);
   if (!found) co_return fail(found);
@@ -70,7 +67,7 @@ net::Task<Result<Answer>> recordings(State& state, Call) {
                                 {"started_at", time_json({each.started_ms})},
                                 {"bytes", each.bytes},
                                 {"segments", each.segments},
-                                {"policy", std::string(policy_word(each.info.policy))}});
+                                {"policy", std::string(recording::policy_word(each.info.policy))}});
   }
   Answer answer;
   answer.body = {{"recordings", std::move(rows)}};
