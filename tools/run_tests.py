@@ -1,7 +1,8 @@
 """./dev test [TIER|NAME...]: builds, runs, counts. The last line is "N passed, N failed".
 
 Tiers: lint, link, tools, unit, sim (each of unit and sim also under ASan and UBSan), system, kill
-(all kill tables; `system` draws a dozen of them). NAME: part of a test's name.
+(all kill tables; `system` draws a dozen of them). NAME: part of a test's name. `fencing --rounds 150`:
+how often a writer is stopped and woken up.
 """
 import argparse
 import json
@@ -226,8 +227,13 @@ class Runner:
         threads = [threading.Thread(target=work) for _ in range(self.jobs)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            with self.lock:
+                queue.clear()  # Those under way end with their processes.
+            raise
         for test in self.tests:
             if test.alone:
                 self.take(test)
@@ -282,6 +288,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", metavar="TIER|NAME")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1_000_000))
+    parser.add_argument("--rounds", type=int, metavar="N", help="of the tests that repeat one thing (fencing; else 2)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--no-build", action="store_true")
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
@@ -289,6 +296,8 @@ def main():
     args = parser.parse_args()
     tiers, names = choose(args)
     args.names = names
+    if args.rounds is not None:
+        os.environ["EVERSPAN_FENCING_ROUNDS"] = str(args.rounds)  # Their limits of time follow it.
     become_subreaper()
     started = time.monotonic()
     (LOGS / "tests").mkdir(parents=True, exist_ok=True)
