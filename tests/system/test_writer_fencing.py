@@ -130,9 +130,10 @@ class WriterFencing(SiteTest):
 
         return wait_until(where, 60, f"the step {step}") is True
 
-    def stop_and_wake(self, pid, after_s):
-        """True: another wrote before it woke up, or it never did. False: it woke up in time and goes on."""
-        born, generation = process(pid), self.generation()
+    def stop_and_wake(self, pid, generation, after_s):
+        """True: another wrote before this writer of `generation` woke up, or it never did. False: it woke
+        up in time and goes on."""
+        born = process(pid)
         os.kill(pid, signal.SIGSTOP)
         until = time.monotonic() + after_s
         while time.monotonic() < until and process(pid) == born:
@@ -145,7 +146,6 @@ class WriterFencing(SiteTest):
         proved, number, before = 0, 0, self.assert_log_fenced()
         while proved < ROUNDS:
             self.assertLess(number, 3 * ROUNDS + 5, f"only {proved} rounds proved something")
-            self.apply()
             fenced = one_round()
             self.end_round()
             after = self.assert_log_fenced()
@@ -179,21 +179,23 @@ class WriterFencing(SiteTest):
     # ---- tests ----
     def test_a_new_writer_that_is_stopped_while_watched_is_replaced_and_commits_nothing(self):
         def one_round():
+            self.apply()
             if not self.reached("soak"):
                 return False
             time.sleep(self.random.uniform(0, 1))  # The random moment.
-            return self.stop_and_wake(self.slot("active"), SILENCE_S + self.random.uniform(-0.6, 0.6))
+            return self.stop_and_wake(self.slot("active"), self.generation(), SILENCE_S + self.random.uniform(-0.6, 0.6))
 
         self.rounds(one_round)
         self.assert_writes()
 
     def test_an_old_writer_that_is_stopped_anywhere_in_its_plan_commits_nothing_afterwards(self):
         def one_round():
-            pid = self.slot("active")
-            if not self.reached(self.random.choice(("candidate", "probe", "switch", "soak"))):
+            pid, generation = self.slot("active"), self.generation()
+            self.apply()
+            if not self.reached(self.random.choice(("probe", "switch", "switch", "soak"))):
                 return False
             time.sleep(self.random.uniform(0, 0.3))  # The random moment: around its last commit.
-            return self.stop_and_wake(pid, self.random.uniform(0.2, 4.5))
+            return self.stop_and_wake(pid, generation, self.random.uniform(0.2, 4.5))
 
         self.rounds(one_round)
         self.assert_writes()
