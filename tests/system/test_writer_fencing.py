@@ -128,7 +128,7 @@ class WriterFencing(SiteTest):
             state = next((row["state"] for row in plan["steps"] if row["kind"] == step), "waiting")
             return "ended" if plan["state"] in ENDED else state != "waiting"
 
-        return wait_until(where, 60, f"the step {step}") is True
+        return wait_until(where, 120, f"the step {step}") is True
 
     def stop_and_wake(self, pid, generation, after_s):
         """True: another wrote before this writer of `generation` woke up, or it never did. False: it woke
