@@ -15,6 +15,9 @@ if(EVERSPAN_SANITIZE)
 else()
   add_compile_definitions($<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2> _GLIBCXX_ASSERTIONS)
 endif()
+if(EVERSPAN_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # A fuzzer that sees no branches of ours is blind.
+endif()
 add_link_options(-fuse-ld=mold -Wl,-z,relro,-z,now)
 
 find_program(EVERSPAN_CCACHE ccache)

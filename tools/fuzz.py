@@ -12,7 +12,7 @@ def main():
     parser.add_argument("--no-build", action="store_true")
     args = parser.parse_args()
     if not args.no_build:
-        build("fuzz")
+        build("fuzz", ["fuzz_targets"])
     targets = sorted(path for path in (BUILD / "fuzz/fuzz").glob("*_fuzz") if path.is_file())
     if args.target:
         targets = [path for path in targets if path.name in (args.target, f"{args.target}_fuzz")]

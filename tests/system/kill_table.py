@@ -27,9 +27,10 @@ import commands  # noqa: E402
 import upgrade  # noqa: E402
 from devlib import DevError, descendants, kill_children  # noqa: E402
 from https import ApiError  # noqa: E402
-from process import Child  # noqa: E402
+from process import Child, wait_until  # noqa: E402
 
 SESSIONS, SOAK_S, END_S = 6, 2, 75
+SOAK_LONG_S = 6  # Where the victim is one that leaves with the soak: it must be found before.
 CONSOLES_KILLED = 3
 # A machine that is busy with others can make a healthy candidate late by seconds, and the upgrade goes
 # back before the point is reached: it is applied again.
@@ -133,14 +134,17 @@ def follow(stage, watch, cell, seed, seconds):
 def apply(stage, watch, cell, seed):
     """One upgrade to its end; how many were killed in it, None if its step was not reached."""
     stage.mark("apply")
-    cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, SOAK_S), stage.logs / "upgrade.log",
+    victim, _, _, step, _ = split(cell)
+    soak_s = SOAK_LONG_S if victim in ("site", "other") and step in ("switch", "soak") else SOAK_S
+    cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, soak_s), stage.logs / "upgrade.log",
                 env=stage.env)
     killed = follow(stage, watch, cell, seed, END_S)
     stage.mark("done")
     if cli.wait(20) is None:
         cli.kill()
     settle(stage)
-    watch.sample(status=True)
+    # A site that was killed late has to come up again before it says anything.
+    wait_until(lambda: "upgrade" in watch.sample(status=True), 40, "the site's word about its upgrade", every=0.1)
     return killed
 
 

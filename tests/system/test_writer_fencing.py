@@ -1,9 +1,10 @@
 """A writer that is stopped (SIGSTOP) under load, replaced, and woken up again commits nothing.
 
 Each round upgrades, stops the process that writes at a random moment (the new one while it is
-watched, or the old one anywhere in its plan), and wakes it up around the time at which base
-replaces it. What counts is read from outside: the log's own rows, and what the writer was told.
-EVERSPAN_FENCING_ROUNDS says how many rounds (default: 2 of each kind).
+watched, or the old one from the start of the new one on), and wakes it up around the time at which
+another may write. What counts is read from outside: the log's own rows, and what the writer was told.
+A round proves something only if another wrote before the stopped one woke up: rounds are repeated
+until that was so EVERSPAN_FENCING_ROUNDS times (`./dev test fencing --rounds N`; default: 2) of each kind.
 """
 import contextlib
 import http.client
@@ -42,7 +43,7 @@ def process(pid):
 class WriterFencing(SiteTest):
     agents = False
     alone = True  # Silence is counted in seconds: a loaded machine would be silent too.
-    seconds = 90 + 45 * ROUNDS
+    seconds = 120 + 60 * ROUNDS
 
     def setUp(self):
         super().setUp()
@@ -77,6 +78,11 @@ class WriterFencing(SiteTest):
         path = f"file:{self.stage.folder}/a/log.db?mode=ro"
         with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as log:
             return log.execute("SELECT revision, generation FROM log ORDER BY revision").fetchall()
+
+    def generation(self):
+        path = f"file:{self.stage.folder}/a/log.db?mode=ro"
+        with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as log:
+            return log.execute("SELECT generation FROM log ORDER BY revision DESC LIMIT 1").fetchone()[0]
 
     def acknowledged(self):
         return (self.stage.evidence / "writer.jsonl").read_bytes().count(b"\n")
@@ -114,14 +120,41 @@ class WriterFencing(SiteTest):
             time.sleep(0.001)  # Wake-ups a millisecond apart.
         return process(pid) == born
 
-    def stop_and_wake(self, pid, after_s):
-        """True: it was replaced. False: it woke up in time and goes on."""
+    def reached(self, step):
+        """The plan is at that step or behind it; False when it has ended instead."""
+
+        def where():
+            plan = self.ask("GET", "/api/v1/upgrade")
+            state = next((row["state"] for row in plan["steps"] if row["kind"] == step), "waiting")
+            return "ended" if plan["state"] in ENDED else state != "waiting"
+
+        return wait_until(where, 120, f"the step {step}") is True
+
+    def stop_and_wake(self, pid, generation, after_s):
+        """True: another wrote before this writer of `generation` woke up, or it never did. False: it woke
+        up in time and goes on."""
         born = process(pid)
         os.kill(pid, signal.SIGSTOP)
         until = time.monotonic() + after_s
         while time.monotonic() < until and process(pid) == born:
             time.sleep(0.002)
-        return not self.wake(pid, born, 1.5)
+        fenced = process(pid) != born or self.generation() > generation
+        return not self.wake(pid, born, 1.5) or fenced
+
+    def rounds(self, one_round):
+        """Until ROUNDS have proved something."""
+        proved, number, before = 0, 0, self.assert_log_fenced()
+        while proved < ROUNDS:
+            self.assertLess(number, 3 * ROUNDS + 5, f"only {proved} rounds proved something")
+            fenced = one_round()
+            self.end_round()
+            after = self.assert_log_fenced()
+            print(f"round {number}: {'another wrote first' if fenced else 'it woke up in time'}; "
+                  f"generation {before} -> {after}", flush=True)
+            if fenced:
+                self.assertGreater(after, before)
+            proved, number, before = proved + bool(fenced), number + 1, after
+        print(f"{proved} of {number} rounds: another wrote before the stopped one woke up")
 
     def assert_log_fenced(self):
         rows = self.rows()
@@ -145,31 +178,26 @@ class WriterFencing(SiteTest):
 
     # ---- tests ----
     def test_a_new_writer_that_is_stopped_while_watched_is_replaced_and_commits_nothing(self):
-        replaced = 0
-        for number in range(ROUNDS):
+        def one_round():
             self.apply()
-            wait_until(lambda: self.upgrade_state() == "soaking", 40, "the soak")
+            if not self.reached("soak"):
+                return False
             time.sleep(self.random.uniform(0, 1))  # The random moment.
-            before = self.assert_log_fenced()
-            gone = self.stop_and_wake(self.slot("active"), SILENCE_S + self.random.uniform(-0.6, 0.6))
-            replaced += gone
-            self.end_round()
-            after = self.assert_log_fenced()
-            print(f"round {number}: {'replaced' if gone else 'woke up in time'}; generation {before} -> {after}")
-            self.assertGreater(after, before)
-        self.assertGreater(replaced, 0, "nobody was replaced: this proves nothing")
+            return self.stop_and_wake(self.slot("active"), self.generation(), SILENCE_S + self.random.uniform(-0.6, 0.6))
+
+        self.rounds(one_round)
         self.assert_writes()
 
     def test_an_old_writer_that_is_stopped_anywhere_in_its_plan_commits_nothing_afterwards(self):
-        for number in range(ROUNDS):
-            pid = self.slot("active")
-            before = self.assert_log_fenced()
+        def one_round():
+            pid, generation = self.slot("active"), self.generation()
             self.apply()
-            time.sleep(self.random.uniform(0, 5))  # The random moment: from the fetch to the soak.
-            gone = self.stop_and_wake(pid, self.random.uniform(0.2, 3.0))
-            self.end_round()
-            after = self.assert_log_fenced()
-            print(f"round {number}: {'replaced' if gone else 'woke up'}; generation {before} -> {after}")
+            if not self.reached(self.random.choice(("probe", "switch", "switch", "soak"))):
+                return False
+            time.sleep(self.random.uniform(0, 0.3))  # The random moment: around its last commit.
+            return self.stop_and_wake(pid, generation, self.random.uniform(0.2, 4.5))
+
+        self.rounds(one_round)
         self.assert_writes()
 
     def test_a_learner_that_is_stopped_costs_no_write(self):

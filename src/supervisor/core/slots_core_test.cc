@@ -90,6 +90,20 @@ TEST_F(Slots, holder_that_does_not_answer_is_killed_and_only_then_followed) {
   EXPECT_EQ(only<SendActivate>(tell(Exited{.instance = 1, .how = "signal 9"})).size(), 1U);
 }
 
+TEST_F(Slots, writer_that_does_not_begin_gives_way_at_once_only_where_there_is_another) {
+  candidate();
+  ask("switch", SwitchRequest{.digest = "new", .silence_ms = 1000});
+  EXPECT_EQ(only<SendActivate>(tell(Released{.instance = 1, .generation = 1})).size(), 1U);
+  EXPECT_EQ(only<Kill>(pass(6s)).size(), 1U) << "its heart beats, and it does not write";
+
+  core = SlotsCore{State{}, Limits{}, now};
+  tell(FirstRelease{"old"});
+  tell(Started{.instance = 1, .process = {.pid = 101}});
+  EXPECT_EQ(only<SendActivate>(tell(Ready{1})).size(), 1U);
+  EXPECT_TRUE(only<Kill>(pass(50s)).empty()) << "on a slow machine a first start may take long";
+  EXPECT_EQ(only<Kill>(pass(11s)).size(), 1U);
+}
+
 TEST_F(Slots, key_acts_once) {
   switched();
   const auto again = ask("switch", SwitchRequest{.digest = "new", .silence_ms = 1000}, 2);

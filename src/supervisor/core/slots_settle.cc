@@ -56,7 +56,9 @@ void SlotsCore::grant(Slot& slot) {
   state_.holder = slot.instance;
   dirty_ = true;
   live->activated = false;
-  live->activate_by = now_ + limits_.activate_wait;
+  // Alone, another start would be no faster; one that hangs is noticed by its silence.
+  const bool alone = slot_of(Role::fallback) == nullptr;
+  live->activate_by = now_ + (alone ? limits_.ready_wait : limits_.activate_wait);
   act(SendActivate{.instance = slot.instance, .generation = state_.generation});
 }
 

@@ -90,11 +90,14 @@ struct Limits {
   Duration silence = std::chrono::seconds(10);      // Any process, when nothing is watched.
   Duration return_wait = std::chrono::seconds(10);  // To come back to a restarted base.
   Duration handover_silence = std::chrono::milliseconds(1500);  // The writer, when asked to let go.
-  Duration release_wait = std::chrono::seconds(5);   // ReleaseWriter to Released: commits of ms.
-  Duration activate_wait = std::chrono::seconds(5);  // Activate to Activated: one commit.
-  Duration ready_wait = std::chrono::seconds(60);    // A candidate builds its read model.
-  Duration retire_wait = std::chrono::seconds(10);   // Retire to exit, then SIGKILL; longer while
-  Duration retire_most = std::chrono::minutes(10);   // it says that ends move away from it.
+  Duration release_wait = std::chrono::seconds(5);  // ReleaseWriter to Released: commits of ms.
+  Duration activate_wait =
+      std::chrono::seconds(5);  // Activate to Activated, beside a fallback: one commit.
+  // A candidate builds its read model; a first start makes its site, whatever the machine does
+  // beside.
+  Duration ready_wait = std::chrono::seconds(60);
+  Duration retire_wait = std::chrono::seconds(10);  // Retire to exit, then SIGKILL; longer while
+  Duration retire_most = std::chrono::minutes(10);  // it says that ends move away from it.
   Duration restart_first = std::chrono::milliseconds(200);
   Duration restart_most = std::chrono::seconds(30);
   Duration well_after = std::chrono::seconds(60);  // Ran so long: restarts count from 0 again.
