@@ -41,7 +41,7 @@ struct RelayOptions {
 };
 
 struct Pace {
-  unsigned per_second = 400;  // At most, in all threads (core/move_pace.h).
+  unsigned per_second = 250;  // At most, in all threads (core/move_pace.h).
   Duration slow_above = std::chrono::milliseconds(5);  // Loop delay: half the pace above it.
   Duration ask_again = std::chrono::seconds(3);        // Of legs that are still here.
   std::string reason = "upgrade";                      // In Migrate.

@@ -27,7 +27,7 @@ class MovePace {
   static constexpr double kBurst = 2;
   static constexpr double kWindowFirst = 2;
   static constexpr double kWindowMax = 256;
-  static constexpr Duration kSlack = std::chrono::milliseconds(4);  // Of a scheduler, not of load.
+  static constexpr Duration kSlack = std::chrono::milliseconds(2);  // Of a scheduler, not of load.
   static constexpr double kLeast = 0.15;
 
   explicit MovePace(double per_second) : per_second_(per_second), window_(kWindowFirst) {}
