@@ -137,6 +137,7 @@ net::Task<> SiteProcess::retire(std::string why) {
   co_await acceptor_.stop();
   co_await probe_acceptor_.stop();
   if (upgrade_ != nullptr) co_await upgrade_->stop_runner();
+  bool relay_closed = true;
   if (relay_ != nullptr) {
     const auto closed = std::make_shared<net::Wakeup>(control_);
     auto done = [this, closed] {
@@ -145,13 +146,13 @@ net::Task<> SiteProcess::retire(std::string why) {
     };
     log_info("site.closing_relay");
     relay_->shutdown(std::move(done));
-    co_await closed->wait_until(net::now() + kRelayClosesWithin);
+    relay_closed = co_await closed->wait_until(net::now() + kRelayClosesWithin);
   }
   // What was recorded and journalled reaches the disk before this process ends.
   recording::Recorder* recorder = recorder_.release();
   store::Journal* journal = journal_.get();
-  const std::function<Result<void>()> flush = [recorder, journal]() -> Result<void> {
-    delete recorder;
+  const std::function<Result<void>()> flush = [recorder, journal, relay_closed]() -> Result<void> {
+    if (relay_closed) delete recorder;  // Else a thread that is late may still come to it.
     store::JournalEntry entry;
     entry.who = "node";
     entry.what = "site.retired";

@@ -215,6 +215,13 @@ net::Task<> SiteProcess::serve_now(Generation generation) {
   if (!writes_.serving()) co_return;  // Released again meanwhile.
   relay_->stop_migrating();
   relay_->drain(false);
+  // First of all: writes wait for this word at the process that let go. The ends that it sends here
+  // wait in the listeners' backlog until they are accepted, below.
+  const Revision revision = log_writer_->head();
+  if (handover_.link != nullptr) {
+    upgrade_->expect_moves();
+    handover_.link->say_serving(generation, revision);
+  }
   if (drain_.load()->requested) drain_ = std::make_shared<http::Drain>();
   std::vector<int> listeners;
   for (const ListenerFd& listener : base_.listeners()) listeners.push_back(listener.fd.get());
@@ -224,19 +231,13 @@ net::Task<> SiteProcess::serve_now(Generation generation) {
   generation_ = generation;
   base_.set_generation(generation);
   journal_->set_generation(generation);
-  const Result<store::LogHead> head = log_->head();
-  const std::uint64_t revision = head ? head->revision.value : 0;
   pb::SiteToBase message;
   message.mutable_activated()->set_generation(generation.value);
-  message.mutable_activated()->set_head_revision(revision);
+  message.mutable_activated()->set_head_revision(revision.value);
   base_.send(message);
-  if (handover_.link != nullptr) {
-    upgrade_->expect_moves();
-    handover_.link->say_serving(generation, Revision{revision});
-  }
   upgrade_->start_runner();
   log_info("site.serving", {{"generation", std::to_string(generation.value)},
-                            {"revision", std::to_string(revision)}});
+                            {"revision", std::to_string(revision.value)}});
 }
 
 net::Task<> SiteProcess::leave() {

@@ -94,6 +94,14 @@ Result<std::string> download(const Metadata& metadata, const std::string& target
   return client.download(fetcher, metadata.source.url + "/targets", target, out_dir);
 }
 
+// Over a connection of its own: a reader's calls take turns, and those of the control thread must
+// not wait for a copy that yields to everything else.
+Result<void> copy_log(const std::string& log, const std::string& to) {
+  const auto reader = store::LogReader::open(log);
+  if (!reader) return fail(reader);
+  return (*reader)->backup_to(to);
+}
+
 }  // namespace
 
 net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> NodeUpgrade::releases(
@@ -280,10 +288,10 @@ net::Task<Result<void>> NodeUpgrade::preflight(upgrade::EffectCall call) {
       need_disk(parts_.paths.root, call.to.bytes * 4 + log_bytes * 4 + kDiskReserve);
   if (!room) co_return fail(room);
   const std::string copy = parts_.paths.incoming() + "/rehearsal-" + call.plan.hex() + ".db";
-  store::LogReader* log = &parts_.log;
+  const std::string log = parts_.paths.log();
   const std::function<Result<void>()> work = [log, copy]() -> Result<void> {
     std::filesystem::remove(copy);
-    return log->backup_to(copy);
+    return copy_log(log, copy);
   };
   const Result<void> copied = co_await parts_.pool.run(work);
   if (!copied) co_return fail(copied);
@@ -302,14 +310,14 @@ net::Task<Result<void>> NodeUpgrade::preflight(upgrade::EffectCall call) {
 net::Task<Result<void>> NodeUpgrade::back_up(upgrade::EffectCall call) {
   const std::string folder = parts_.paths.backups();
   const std::string path = folder + "/" + call.plan.hex() + ".db";
-  store::LogReader* log = &parts_.log;
+  const std::string log = parts_.paths.log();
   const std::function<Result<void>()> work = [log, folder, path]() -> Result<void> {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
     if (error) return fail("io", "Cannot make " + folder + ": " + error.message());
     chmod(folder.c_str(), 0700);
     std::filesystem::remove(path, error);
-    const Result<void> copied = log->backup_to(path);
+    const Result<void> copied = copy_log(log, path);
     if (!copied) return fail(copied);
     if (chmod(path.c_str(), 0600) != 0) return fail_errno("io", "chmod " + path, errno);
     return {};
@@ -324,7 +332,7 @@ net::Task<> NodeUpgrade::legs_have_moved() {
   while (moves_ && moves_->left > 0) {
     const bool notified = co_await moves_ended_.wait_until(deadline);
     if (notified) continue;
-    log_warning("upgrade.legs_left", {{"left", std::to_string(moves_->left)}});
+    log_warning("upgrade.legs_left", {{"left", std::to_string(moves_ ? moves_->left : 0)}});
     co_return;
   }
 }

@@ -101,9 +101,9 @@ net::Task<Result<api::UpgradeAsked>> NodeUpgrade::apply_once(upgrade::ApplyReque
   const UnderWay mark(under_way_, request.request);
   const Result<void> drives = co_await runner_drives();
   if (!drives) co_return fail(drives);
-  moves_.reset();
   const Result<PlanId> id = co_await runner_->apply(std::move(request));
   if (!id) co_return fail(id);
+  moves_.reset();  // Those of the plan before.
   co_return api::UpgradeAsked{*id};
 }
 

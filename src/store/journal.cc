@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "common/log.h"
@@ -148,8 +149,9 @@ void Journal::Worker::run() {
     }
     if (!begin_only) {
       write_batch(batch, generation);
-    } else if (auto begun = begin_segment(generation); !begun) {
-      file_ = {};  // The first entry tries again, and says so.
+    } else {
+      file_ = {};  // Unlocked, so that the next one is chained to its end.
+      std::ignore = begin_segment(generation);  // The first entry tries again, and says so.
     }
   }
 }

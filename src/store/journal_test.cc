@@ -118,6 +118,21 @@ TEST_F(Journals, TwoProcessesOfANodeMayAppendAtOnce) {
   EXPECT_EQ(segments().size(), 3U);
 }
 
+TEST_F(Journals, ASegmentThatBeganWithoutAnEntryIsChainedToTheEndOfTheOneBefore) {
+  auto journal = open(1);
+  ASSERT_OK(journal->append_and_wait(entry("first")));
+  const fs::path before = segments().front();
+  const auto one_entry = fs::file_size(before);
+  ASSERT_OK(journal->append_and_wait(entry("second")));
+  journal->set_generation({2});
+  while (segments().size() < 2) std::this_thread::yield();
+  ASSERT_OK(journal->append_and_wait(entry("granted")));
+  EXPECT_TRUE(problems(*journal).empty());
+  journal.reset();
+  fs::resize_file(before, one_entry);  // No record is torn: only the chain can tell.
+  EXPECT_FALSE(problems(*open(3)).empty());
+}
+
 TEST_F(Journals, GoOnInANewSegmentWhenOneIsFull) {
   auto journal = open(1, 2000);
   std::vector<std::string> written;

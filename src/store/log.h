@@ -118,6 +118,9 @@ class LogWriter {
   [[nodiscard]] Result<LogHead> release_and_wait();
 
   [[nodiscard]] bool is_writer() const;  // From any thread.
+  // The last revision that this process wrote, or found when it became the writer; 0: neither. From
+  // any thread, without waiting for the disk.
+  [[nodiscard]] Revision head() const;
 
  private:
   class Worker;

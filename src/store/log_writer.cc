@@ -28,6 +28,9 @@ void LogWriter::release(Released released) {
 bool LogWriter::is_writer() const {
   return worker_->is_writer();
 }
+Revision LogWriter::head() const {
+  return worker_->head();
+}
 
 Result<Outcome> LogWriter::submit_and_wait(Transaction transaction) {
   std::promise<Result<Outcome>> promise;

@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kLegOutputBytesMax = 32 << 20;
 // Not yet durable: above it the session's legs are not read until it fell to a quarter.
 constexpr std::uint64_t kTapBytesHigh = 8 << 20;
+// Held while the other process is asked: more than any honest end's windows in that time.
+constexpr std::size_t kHeldBytesHigh = 4 << 20;
 constexpr Duration kAskEndAgain = std::chrono::seconds(30);
 
 }  // namespace
@@ -52,6 +54,8 @@ Session::Session(Shard& shard, SessionId id, access::GrantClaims claims, std::st
 
 Session::~Session() {
   if (tap_) {
+    tap_->finish(shard_.batch());
+    shard_.submit();  // What is in the batch goes before the end of its stream.
     shard_.unwatch_stream(tap_->stream());
     shard_.recorder->close_stream(tap_->stream(), tap_reason_.empty() ? "stopped" : tap_reason_);
   }
@@ -86,7 +90,7 @@ void Session::on_frame(Leg& leg, const wire::Frame& frame, std::string_view raw)
   if (std::holds_alternative<wire::Data>(frame) || std::holds_alternative<wire::Ack>(frame) ||
       std::holds_alternative<wire::Resume>(frame)) {
     if (core_.takes_over(other(side)))
-      held_[index(side)] += raw;
+      hold(side, frame, raw);
     else
       pass(side, frame, raw);
   } else if (std::holds_alternative<wire::Barrier>(frame)) {
@@ -111,6 +115,16 @@ void Session::pass(Side from, const wire::Frame& frame, std::string_view raw) {
     if (from == Side::agent || core_.where(Side::agent) == Where::here) record(from, *data);
   }
   forward(from, raw);
+}
+
+void Session::hold(Side from, const wire::Frame& frame, std::string_view raw) {
+  // Recorded now: by the time that it is passed on another process may be the recorder.
+  const auto* data = std::get_if<wire::Data>(&frame);
+  if (data != nullptr && from == Side::agent) record(from, *data);
+  auto& held = held_[index(from)];
+  const bool was_full = held.size() > kHeldBytesHigh;
+  held += raw;
+  if (!was_full && held.size() > kHeldBytesHigh) update_flow();
 }
 
 void Session::pass_held(Side from) {
@@ -201,7 +215,8 @@ void Session::update_flow() {
     auto& blocked = blocked_[index(from)];
     if (target == nullptr) blocked = false;
     const bool bridge_full = core_.where(to) == Where::peer && shard_.bridge_high();
-    const bool stop = blocked || bridge_full || peer_blocks_[index(from)] || recorder_full_;
+    const bool stop = blocked || bridge_full || peer_blocks_[index(from)] || recorder_full_ ||
+                      held_[index(from)].size() > kHeldBytesHigh;
     for (const auto& [leg_id, leg] : legs_)
       if (leg->origin.side == from) leg->set_paused(stop);
     const bool tell = blocked && core_.where(from) == Where::peer;
@@ -270,8 +285,9 @@ void Session::tell_waiting() {
 }
 
 void Session::tell_recorded(Side side) {
-  recorded_waits_[index(side)] = false;
-  if (!tap_ || ended_) return;
+  // Sent over the bridge it would pass the answer (P9), and be lost with nobody to say it again.
+  recorded_waits_[index(side)] = core_.takes_over(side);
+  if (!tap_ || ended_ || recorded_waits_[index(side)]) return;
   std::string frames;
   for (const auto& progress : tap_->take_progress(direction_of(side))) {
     const wire::Recorded recorded{progress.channel, progress.durable};

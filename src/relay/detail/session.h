@@ -110,6 +110,7 @@ class Session {
   [[nodiscard]] Leg* find(LegId leg);
   bool to_side(Side side, std::string_view frame);
   void pass(Side from, const wire::Frame& frame, std::string_view raw);
+  void hold(Side from, const wire::Frame& frame, std::string_view raw);
   void pass_held(Side from);
   void forward(Side from, std::string_view raw);
   void record(Side from, const wire::Data& data);

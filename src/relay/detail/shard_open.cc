@@ -229,6 +229,7 @@ void Shard::register_agent(Opened opened) {
   link->info.since_ms = net::wall_now().unix_ms;
   auto& slot = agents_[*endpoint];
   if (slot) {
+    move_ended(*slot, false);
     slot->say_and_close(
         refuse_frame({"superseded", "A newer link of this agent is in use", {}, {}}));
     old_agents_.push_back(std::move(slot));

@@ -3,7 +3,9 @@
 #pragma once
 #include <sys/types.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <future>
 #include <mutex>
@@ -40,6 +42,7 @@ class LogWriter::Worker {
   Result<void> become_writer(Generation generation);
   void release(Released released);
   void verify_ahead();
+  Revision head() const { return {head_revision_.load()}; }
   bool is_writer() const {
     const std::lock_guard lock(mutex_);
     return refusal_.empty();
@@ -86,6 +89,7 @@ class LogWriter::Worker {
   bool stopping_ = false;
   bool failed_ = false;
   bool ahead_queued_ = false;
+  std::atomic<std::uint64_t> head_revision_ = 0;
 
   // Of the thread only (and of start(), before it runs):
   std::optional<Database> db_;

@@ -112,6 +112,7 @@ Result<void> LogWriter::Worker::take_over(Generation generation) {
   if (auto raised = detail::write_generation(*db_, generation); !raised) return raised;
   if (auto committed = transaction->commit(); !committed) return committed;
   verified_ = *head;
+  head_revision_ = head->revision.value;
   return {};
 }
 
@@ -201,6 +202,7 @@ void LogWriter::Worker::finish_batch(std::vector<detail::Pending>& batch,
   }
   if (!result->changed) return;
   verified_ = result->head;
+  head_revision_ = result->head.revision.value;
   announce(result->head.revision);
   if (db_->wal_pages() >= kCheckpointPagesBusy) checkpoint_if_due();
 }
