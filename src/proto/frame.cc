@@ -1,5 +1,7 @@
 #include "proto/frame.h"
 
+#include <algorithm>
+
 #include "common/check.h"
 
 namespace everspan::wire {
@@ -61,6 +63,13 @@ void begin(std::string& out, FrameType type, std::size_t body_size) {
 }
 
 }  // namespace
+
+std::optional<std::uint32_t> common_version(std::uint32_t other_min, std::uint32_t other_max) {
+  const std::uint32_t least = std::max(kWireMin, other_min);
+  const std::uint32_t most = std::min(kWireMax, other_max);
+  if (least > most) return std::nullopt;
+  return most;
+}
 
 Result<std::optional<Frame>> parse_frame(std::string_view bytes, std::size_t& size) {
   size = 0;

@@ -57,6 +57,15 @@ TEST(Frame, RefusesSizesTypesAndFlagsOutOfRange) {
   EXPECT_FALSE(parse_frame(bytes, used));
 }
 
+TEST(Wire, TheNewestVersionThatBothEndsKnowIsSpoken) {
+  EXPECT_EQ(common_version(1, 1), 1U) << "an end of release 0.1.0";
+  EXPECT_EQ(common_version(1, 2), 2U) << "an end of this release";
+  EXPECT_EQ(common_version(1, 9), kWireMax) << "an end of a release to come";
+  EXPECT_EQ(common_version(kWireMax + 1, kWireMax + 5), std::nullopt);
+  EXPECT_EQ(common_version(0, 0), std::nullopt);
+  EXPECT_EQ(common_version(2, 1), std::nullopt) << "no range at all";
+}
+
 TEST(Frame, RandomBytesNeverReadPastTheirEnd) {
   SeededRandom random(1);
   for (int round = 0; round < 20000; ++round) {

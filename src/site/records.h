@@ -23,6 +23,7 @@ inline constexpr std::string_view kKindEndpoint = "endpoint";
 inline constexpr std::string_view kKindEndpointName = "endpoint_name";
 inline constexpr std::string_view kKindSession = "session";
 inline constexpr std::string_view kKindSetting = "setting";
+inline constexpr std::string_view kKindFeatureLevel = "feature_level";  // proto/level.proto
 
 inline constexpr std::string_view kKeySite = "site";
 inline constexpr std::string_view kSecretCaKey = "ca_key";                    // PEM

@@ -11,10 +11,10 @@
 namespace everspan::relay {
 namespace {
 
-std::string hello_reply(const Services& services, const Error* refused) {
+std::string hello_reply(const Services& services, std::uint32_t spoken, const Error* refused) {
   pb::LinkMessage message;
   auto& reply = *message.mutable_hello_reply();
-  reply.set_wire(wire::kWireMax);
+  reply.set_wire(spoken);
   reply.set_release(std::string(program_version()));
   reply.set_node_id(services.node_id().raw());
   reply.set_site_id(services.site_id().raw());
@@ -27,7 +27,7 @@ Result<void> check_hello(const pb::LinkMessage& message) {
   const auto& hello = message.hello();
   if (hello.kind() != pb::Hello::KIND_AGENT && hello.kind() != pb::Hello::KIND_LEG)
     return fail("bad_hello", "This node does not know such a link");
-  if (hello.wire_min() > wire::kWireMax || hello.wire_max() < wire::kWireMin)
+  if (!wire::common_version(hello.wire_min(), hello.wire_max()))
     return fail("wire_range",
                 "This node runs release " + std::string(program_version()) +
                     ", which does not speak the protocol of release " +
@@ -75,7 +75,10 @@ net::Task<void> Shard::open(std::unique_ptr<net::Transport> transport, std::stri
   pb::LinkMessage hello;
   if (!hello.ParseFromString(*hello_bytes)) co_return;
   const auto fits = check_hello(hello);
-  auto reply = hello_reply(services, fits ? nullptr : &fits.error());
+  const auto& greeting = hello.hello();
+  opened.wire =
+      wire::common_version(greeting.wire_min(), greeting.wire_max()).value_or(wire::kWireMax);
+  auto reply = hello_reply(services, opened.wire, fits ? nullptr : &fits.error());
   const auto replied = co_await net::write_all(link, std::move(reply), deadline);
   if (!replied || !fits) co_return;
   opened.release = printable(hello.hello().release(), 40);
@@ -173,6 +176,7 @@ void Shard::attach(Opened opened) {
   origin.side = side;
   origin.generation = request.generation();
   origin.release = opened.release;
+  origin.wire = opened.wire;
   if (request.reason() == pb::Attach::REASON_PLANNED) origin.reason = AttachReason::planned;
   if (request.reason() == pb::Attach::REASON_LOST) origin.reason = AttachReason::lost;
 
