@@ -135,7 +135,8 @@ def apply(stage, watch, cell, seed):
     """One upgrade to its end; how many were killed in it, None if its step was not reached."""
     stage.mark("apply")
     victim, _, _, step, _ = split(cell)
-    soak_s = SOAK_LONG_S if victim in ("site", "other") and step in ("switch", "soak") else SOAK_S
+    leaves = victim == "other" or (victim == "site" and step in ("switch", "soak"))
+    soak_s = SOAK_LONG_S if leaves else SOAK_S
     cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, soak_s), stage.logs / "upgrade.log",
                 env=stage.env)
     killed = follow(stage, watch, cell, seed, END_S)
