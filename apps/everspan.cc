@@ -5,7 +5,11 @@
 namespace {
 
 everspan::console::Site to_console(const everspan::cli::SiteAccess& site) {
-  return {.host = site.host, .port = site.port, .token = site.token, .ca_pem = site.ca_pem};
+  return {.host = site.host,
+          .port = site.port,
+          .token = site.token,
+          .ca_pem = site.ca_pem,
+          .other_nodes = site.other_nodes};
 }
 
 int connect(const everspan::cli::ConnectCall& call) {
@@ -15,6 +19,7 @@ int connect(const everspan::cli::ConnectCall& call) {
   options.no_terminal = call.no_terminal;
   options.argv = call.command;
   options.reason = call.reason;
+  options.via = call.via;
   options.state_file = call.state_file;
   options.resume = call.resume;
   return everspan::console::run_connect(options);

@@ -152,8 +152,9 @@ void say_window(WindowReport report, const LoadWorld& world) {
 void open_all(net::asio::io_context& loop, LoadWorld& world, const LoadOptions& options,
               const std::string& endpoint) {
   for (std::size_t i = 0; i < options.sessions; ++i) {
-    auto granted =
-        console::request_session(options.site, endpoint, {"exec"}, "", world.console_key());
+    const console::SessionWish wish{
+        .endpoint = endpoint, .rights = {"exec"}, .reason = {}, .via = {}, .notice = {}};
+    auto granted = console::request_session(options.site, wish, world.console_key());
     if (!granted) die("session " + std::to_string(i + 1) + ": " + granted.error().text());
     on_loop(loop, [&] { world.add_session(std::move(*granted)); });
   }

@@ -1,14 +1,16 @@
-// Small files that must be whole after a crash: written beside, fsynced, renamed. Mode 0600.
+// Files of an endpoint: small ones (net/small_file.h), its private folder, a lock.
 #pragma once
 #include <string>
 
 #include "common/result.h"
 #include "net/fd.h"
+#include "net/small_file.h"
 
 namespace everspan::agent {
 
+using net::write_small_file;
+// Code no_file: there is none.
 [[nodiscard]] Result<std::string> read_small_file(const std::string& path, std::size_t bytes_max);
-[[nodiscard]] Result<void> write_small_file(const std::string& path, const std::string& bytes);
 // 0700; an existing one must be ours and closed to others.
 [[nodiscard]] Result<void> make_private_folder(const std::string& path);
 

@@ -122,6 +122,26 @@ TEST_F(HostWorld, AnotherAgentFindsTheHostAndTheSessionGoesOn) {
   ASSERT_TRUE(run_until([this] { return output_[1] == "before between "; }));
 }
 
+// No tombstone can reach it: its own clock bounds what nobody can revoke.
+TEST_F(HostWorld, CutOffFromTheSiteForItsTimeToLiveItEndsAndHangsUp) {
+  ttl_ = std::chrono::milliseconds(300);
+  begin({"exec"});
+  open(command({"/bin/sh", "-c", "trap 'exit 0' HUP; echo $$; while :; do sleep 0.05; done"}));
+  ASSERT_TRUE(run_until([this] { return output_[1].ends_with('\n'); }));
+  const pid_t program = std::stoi(output_[1]);
+  agent_->link.close();
+  agent_.reset();
+  cut(1);
+  const Instant cut_off = net::now();
+  ASSERT_TRUE(run_until([this] { return host_ended_; }));
+  EXPECT_GE(net::now() - cut_off, ttl_);
+  EXPECT_EQ(host_end_code_, "ttl");
+  EXPECT_EQ(kill(program, 0), 0) << "until the host stops, which is what it does next";
+  tasks_.spawn("stop", stop());
+  ASSERT_TRUE(run_until([this] { return stopped_; }));
+  EXPECT_EQ(kill(program, 0), -1);
+}
+
 TEST_F(HostWorld, AProgramThatWritesMoreThanIsTakenWaits) {
   begin({"exec"});
   paused_ = true;

@@ -75,11 +75,14 @@ class HostWorld : public testing::Test,
     server_ =
         std::make_unique<HostServer>(loop_.get_executor(), std::move(*listener), getuid(), "");
     CheckedGrant grant{.session_id = std::string(16, 's'), .rights = std::move(rights)};
-    relay_end::SessionOptions options{.side = relay_end::Side::agent,
-                                      .session_id = grant.session_id};
+    relay_end::SessionOptions options{
+        .side = relay_end::Side::agent, .session_id = grant.session_id, .ttl = ttl_};
     options.orders.candidates = {{"node", 1, ""}};
     host_ = std::make_unique<HostSession>(loop_.get_executor(), grant, options, *server_,
-                                          [this](std::string) { host_ended_ = true; });
+                                          [this](std::string code) {
+                                            host_ended_ = true;
+                                            host_end_code_ = std::move(code);
+                                          });
     server_->serve(host_->driver());
     host_->driver().start();
     options.side = relay_end::Side::console;
@@ -89,7 +92,7 @@ class HostWorld : public testing::Test,
   }
   void TearDown() override {
     if (!host_) return;
-    tasks_.spawn("stop", stop());
+    if (!stopped_) tasks_.spawn("stop", stop());
     EXPECT_TRUE(run_until([this] { return stopped_; }));
     legs_ = {};
     old_legs_.clear();
@@ -247,6 +250,8 @@ class HostWorld : public testing::Test,
   std::string console_ended_;
   bool paused_ = false;
   bool host_ended_ = false;
+  std::string host_end_code_;
+  Duration ttl_ = std::chrono::minutes(15);
   bool stopped_ = false;
 };
 

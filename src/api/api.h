@@ -42,6 +42,7 @@ struct Services {
   NodeService& node;
   UpgradeService& upgrade;
   UpdateService& updates;
+  FailoverService& failover;
   std::string recordings_folder;
   net::Executor work;
   std::function<Instant()> monotonic;  // For the throttles.

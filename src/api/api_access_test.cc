@@ -13,7 +13,7 @@ TEST_F(ApiTest, LogInGivesATokenThatWorksUntilLogOut) {
   const Reply in = login("alice", kPassword);
   ASSERT_EQ(in.status, 200) << json::serialize(in.body);
   EXPECT_EQ(in.text("area"), "site");
-  EXPECT_EQ(in.body.at("scopes").as_array().size(), 6U);
+  EXPECT_EQ(in.body.at("scopes").as_array().size(), 7U);
   const std::string token = in.text("token");
   EXPECT_EQ(call("GET", "/api/v1/status", token).status, 200);
   EXPECT_EQ(call("POST", "/api/v1/logout", token).status, 200);

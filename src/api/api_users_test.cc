@@ -100,5 +100,82 @@ TEST_F(ApiUsersTest, APersonChangesHisOwnPasswordKnowingTheOldOne) {
   EXPECT_EQ(login("alice", "a new password").status, 200);
 }
 
+struct ApiApplianceUsersTest : ApiTest {
+  const std::string base = "/api/v1/appliance/users";
+  const std::string first = base + "/root";
+  std::string token = root();
+  Reply add(const char* name, json::array scopes) {
+    const json::object body{{"name", name}, {"password", "a long password"}, {"scopes", scopes}};
+    return call("POST", base, token, json::serialize(body));
+  }
+};
+
+TEST_F(ApiApplianceUsersTest, AnAccountOfTheApplianceHasItsLifeToo) {
+  const Reply added = add("carol", {"updates"});
+  ASSERT_EQ(added.status, 200) << json::serialize(added.body);
+  const Reply in = login("carol", "a long password", "appliance");
+  ASSERT_EQ(in.status, 200);
+  const std::string carol = in.text("token");
+  EXPECT_EQ(call("GET", "/api/v1/appliance/updates", carol).status, 200);
+  EXPECT_EQ(call("GET", base, carol).status, 403) << "not without the scope node";
+  EXPECT_EQ(login("carol", "a long password").status, 401) << "nobody at the site";
+  const Reply list = call("GET", base, token);
+  ASSERT_EQ(list.body.at("users").as_array().size(), 2U);
+  EXPECT_EQ(json::serialize(list.body).find("hash"), std::string::npos);
+  const Reply given = call("PUT", base + "/carol/scopes", token, R"({"give":["node"]})");
+  EXPECT_EQ(json::serialize(given.body.at("scopes")), R"(["updates","node"])");
+  EXPECT_EQ(call("GET", base, carol).status, 200);
+  EXPECT_EQ(call("PUT", first + "/password", carol, R"({"password":"a new password"})").code(),
+            "forbidden")
+      << "who has more than he has";
+
+  site.pass(std::chrono::milliseconds(5));
+  const Reply own = call("PUT", "/api/v1/appliance/password", carol,
+                         R"({"old_password":"a long password","password":"a new password"})");
+  ASSERT_EQ(own.status, 200) << json::serialize(own.body);
+  EXPECT_EQ(call("GET", base, carol).status, 401);
+  const std::string again = login("carol", "a new password", "appliance").text("token");
+  EXPECT_EQ(call("GET", base, again).status, 200);
+  site.pass(std::chrono::milliseconds(5));
+  EXPECT_EQ(call("POST", base + "/carol/disable", token, "{}").status, 200);
+  EXPECT_EQ(call("GET", base, again).status, 401);
+  EXPECT_EQ(login("carol", "a new password", "appliance").status, 401);
+  EXPECT_EQ(call("POST", base + "/carol/enable", token, "{}").status, 200);
+  EXPECT_EQ(call("DELETE", base + "/carol", token).status, 200);
+  EXPECT_EQ(call("GET", base + "/carol", token).status, 404);
+  for (const char* what : {"user.added", "user.scopes_changed", "user.own_password_set",
+                           "user.disabled", "user.enabled", "user.removed"}) {
+    const auto lines = journalled(what);
+    ASSERT_EQ(lines.size(), 1U) << what;
+    EXPECT_EQ(lines[0].subject, "appliance/carol");
+    EXPECT_TRUE(lines[0].who.starts_with("appliance/")) << lines[0].who;
+  }
+}
+
+TEST_F(ApiApplianceUsersTest, TheRulesOfTheSiteHoldHereToo) {
+  EXPECT_EQ(add("carol", {"sessions"}).code(), "bad_scope");
+  EXPECT_EQ(add("root", {}).code(), "conflict");
+  EXPECT_EQ(call("POST", base, token, R"({"name":"c","password":"short","scopes":[]})").code(),
+            "bad_password");
+  EXPECT_EQ(call("DELETE", first, token).code(), "refused");
+  EXPECT_EQ(call("POST", first + "/disable", token, "{}").code(), "refused");
+  EXPECT_EQ(call("GET", base, alice()).code(), "forbidden") << "the site's authority";
+  EXPECT_EQ(call("GET", "/api/v1/users", token).code(), "forbidden");
+  EXPECT_EQ(call("DELETE", "/api/v1/users/alice", token).code(), "forbidden");
+  node.own_address = false;
+  EXPECT_EQ(call("GET", base, token).code(), "forbidden") << "on its own address only";
+}
+
+// Guesses at the old password count as log-ins of the area do.
+TEST_F(ApiApplianceUsersTest, GuessingOnesOwnPasswordIsSlowedDown) {
+  const char* body = R"({"old_password":"a guess","password":"a new password"})";
+  int tries = 0;
+  while (tries < 30 && call("PUT", "/api/v1/appliance/password", token, body).status == 403)
+    ++tries;
+  EXPECT_EQ(tries, 10);
+  EXPECT_EQ(login("root", kPassword, "appliance").status, 429);
+  EXPECT_EQ(login("alice", kPassword).status, 200);
+}
+
 }  // namespace
 }  // namespace everspan::api

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "api/detail/errors.h"
+#include "api/detail/failover_json.h"
 #include "common/crypto.h"
 #include "common/log.h"
 #include "store/journal.h"
@@ -25,10 +26,20 @@ Result<std::string> bearer_token(const http::Request& request) {
   return header.substr(kScheme.size());
 }
 
+Result<access::Identity> who_holds(State& state, const std::string& token) {
+  const auto local = state.local_logins.find(token, state.services.site.now());
+  if (!local) return state.accounts.authenticate(token);
+  const auto account = state.accounts.find(local->area, local->account);
+  if (!account) return fail(account);
+  if (!*account || (*account)->disabled || (*account)->revision != local->revision)
+    return fail("unauthenticated", "The account was changed since this log-in", "", "Log in again");
+  return access::Identity{local->area, local->account, (*account)->scopes};
+}
+
 Result<access::Identity> identify(State& state, const Route& route, const http::Request& request) {
   const auto token = bearer_token(request);
   if (!token) return fail(token);
-  auto who = state.accounts.authenticate(*token);
+  auto who = who_holds(state, *token);
   if (!who) return who;
   if (who->area == access::Area::appliance && !state.services.node.is_own_address(request.local))
     return fail("forbidden", "The appliance is administered on its own address only", "",
@@ -108,7 +119,22 @@ Result<void> read_rest(Call& call) {
   return {};
 }
 
-http::Response to_response(const Error& error) {
+// With the primary's address, and this call there: who asked here may ask there.
+http::Response not_primary(State& state, const std::string& target, const Error& error) {
+  json::object inner = error_json(error);
+  http::Response response;
+  response.status = status_of(error.code);
+  const auto elsewhere = state.services.failover.primary_elsewhere();
+  if (elsewhere && elsewhere->address) {
+    inner["address"] = elsewhere->address->text();
+    response.headers.emplace_back("Location", "https://" + elsewhere->address->text() + target);
+  }
+  response.body = json::serialize(json::object{{"error", std::move(inner)}});
+  return response;
+}
+
+http::Response to_response(State& state, const std::string& target, const Error& error) {
+  if (error.code == "not_primary") return not_primary(state, target, error);
   const int status = status_of(error.code);
   if (status == 500) log_error("api.failed", {{"code", error.code}, {"message", error.message}});
   http::Response response = http::error_response(status, error);
@@ -144,7 +170,7 @@ net::Task<Result<Answer>> run(State& state, const Route& route, Call call) {
   auto answer = co_await route.run(state, std::move(call));
   // The scope was there, but not for this: somebody who has more, a password that was guessed.
   if (!answer && answer.error().code == "forbidden") journal_refused();
-  if (!answer || route.audit.empty() || answer->repeated) co_return answer;
+  if (!answer || route.audit.empty() || answer->repeated || answer->journalled) co_return answer;
   if (!answer->who.empty()) person = answer->who;
   json::object detail = answer->detail;
   detail["address"] = address;
@@ -227,6 +253,7 @@ int retry_after_s(const Error& error) {
 
 net::Task<http::Response> dispatch(State& state, const Route& route, http::Request request,
                                    http::PathValues path) {
+  const std::string target = request.target;
   Result<Answer> answer = fail("internal", "Something went wrong here", "", "See the node's log");
   try {
     auto call = prepare(state, route, std::move(request), std::move(path));
@@ -239,7 +266,7 @@ net::Task<http::Response> dispatch(State& state, const Route& route, http::Reque
     // Boost.JSON and the standard library may throw (memory); what was written stays written.
     log_error("api.exception", {{"route", std::string(route.pattern)}, {"what", error.what()}});
   }
-  if (!answer) co_return to_response(answer.error());
+  if (!answer) co_return to_response(state, target, answer.error());
   co_return to_response(*answer);
 }
 

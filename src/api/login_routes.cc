@@ -1,5 +1,6 @@
 // Log in and out.
 #include "access/passwords.h"
+#include "api/detail/failover_json.h"
 #include "api/detail/route.h"
 #include "common/crypto.h"
 
@@ -38,6 +39,15 @@ net::Task<Result<bool>> check_password(State& state,
   co_return good;
 }
 
+// This node cannot store the token. Whoever can make it the primary must be able to log in to it;
+// and its appliance is administered here alone, whatever its role is.
+bool may_stay_local(State& state, access::Area area, const Error& why) {
+  if (why.code != "not_primary") return false;
+  const auto elsewhere = state.services.failover.primary_elsewhere();
+  if (!elsewhere) return false;
+  return area == access::Area::appliance || !elsewhere->reachable;
+}
+
 net::Task<Result<Answer>> log_in(State& state, Call call) {
   auto login = read_login(call.body);
   if (!login) co_return fail(login);
@@ -70,27 +80,33 @@ net::Task<Result<Answer>> log_in(State& state, Call call) {
     journal_soon(state, call.person, "login.refused", throttled, login_detail(*login, call));
     co_return fail("unauthenticated", "The account or the password is wrong", "", "Try again");
   }
-  const auto issued = co_await state.accounts.issue_token(**account, call.address);
+  auto issued = co_await state.accounts.issue_token(**account, call.address);
+  const bool local = !issued && may_stay_local(state, login->area, issued.error());
+  if (local) issued = state.local_logins.issue(**account, state.services.site.now());
   if (!issued) co_return fail(issued);
   Answer answer;
   answer.who = throttled;
   answer.subject = throttled;
   answer.detail = login_detail(*login, call);
+  if (local) answer.detail["local"] = true;
   answer.body = {{"token", issued->token},
                  {"account", issued->who.account},
                  {"area", std::string(access::area_name(login->area))},
                  {"scopes", texts_json(issued->who.scopes)},
-                 {"expires_at", time_json(issued->expires_at)}};
+                 {"expires_at", time_json(issued->expires_at)},
+                 {"local", local},
+                 {"nodes", nodes_json(state.services.failover.nodes())}};
   co_return answer;
 }
 
 net::Task<Result<Answer>> log_out(State& state, Call call) {
   constexpr std::string_view kScheme = "Bearer ";
   std::string token = call.request.header("authorization").substr(kScheme.size());
-  const auto outcome = co_await state.accounts.revoke_token(std::move(token), call.write());
-  if (!outcome) co_return fail(outcome);
   Answer answer;
   answer.subject = call.person;
+  if (state.local_logins.forget(token)) co_return answer;
+  const auto outcome = co_await state.accounts.revoke_token(std::move(token), call.write());
+  if (!outcome) co_return fail(outcome);
   co_return answer;
 }
 

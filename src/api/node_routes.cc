@@ -1,4 +1,7 @@
 // This node: alive, ready, about, status, Connected Clients, verify.
+#include <algorithm>
+
+#include "api/detail/failover_json.h"
 #include "api/detail/route.h"
 #include "common/version.h"
 #include "proto/frame.h"
@@ -20,7 +23,16 @@ net::Task<Result<Answer>> readyz(State& state, Call) {
   if (!ready) {
     answer.status = 503;
     answer.body["why"] = ready.error().message;
+    co_return answer;
   }
+  const auto elsewhere = state.services.failover.primary_elsewhere();
+  if (!elsewhere) co_return answer;
+  answer.status = 503;
+  answer.body = {{"ready", false},
+                 {"why", "This node does not take writes"},
+                 {"role", elsewhere->role},
+                 {"primary", nullptr}};
+  if (elsewhere->address) answer.body["primary"] = elsewhere->address->text();
   co_return answer;
 }
 
@@ -37,7 +49,11 @@ net::Task<Result<Answer>> about(State& state, Call) {
                  {"site_name", site.name},
                  {"site_id", site.id.hex()},
                  {"wire", {{"min", wire::kWireMin}, {"max", wire::kWireMax}}},
-                 {"feature_level", node->feature_level}};
+                 {"feature_level", node->feature_level},
+                 {"node_id", state.services.site.node.hex()}};
+  const std::vector<NodeAt> nodes = state.services.failover.nodes();
+  answer.body["node_role"] = nodes.empty() ? std::string() : nodes.front().role;
+  answer.body["nodes"] = nodes_json(nodes);
   co_return answer;
 }
 
@@ -94,12 +110,22 @@ net::Task<Result<Answer>> status(State& state, Call) {
   const auto live = co_await state.services.live.snapshot();
   if (!live) co_return fail(live);
   const auto upgrade = co_await state.services.upgrade.status();
-  if (!upgrade) co_return fail(upgrade);
+  // A node that does not run plans may not know: unknown is null, and the rest is true.
+  if (!upgrade && upgrade.error().code != "not_primary") co_return fail(upgrade);
+  const auto pair = co_await state.services.failover.failover_status();
+  if (!pair) co_return fail(pair);
   Answer answer;
   answer.body = status_json(state, *node, *meta);
   answer.body["sessions"] = live->sessions.size();
   answer.body["agents"] = live->agents.size();
-  answer.body["upgrade"] = upgrade_summary(*upgrade);
+  answer.body["upgrade"] = upgrade ? upgrade_summary(*upgrade) : json::value(nullptr);
+  answer.body["node_role"] = pair->role;
+  answer.body["peer"] = peer_json(pair->peer, state.services.site.now());
+  answer.body["peer_in_sync"] = nullptr;
+  if (pair->peer)
+    answer.body["peer_in_sync"] =
+        std::ranges::find(pair->in_sync, pair->peer->node) != pair->in_sync.end();
+  answer.body["nodes"] = nodes_json(state.services.failover.nodes());
   co_return answer;
 }
 

@@ -42,11 +42,12 @@ struct LiveAgent {
   std::string address;
   WallTime since;
 };
-// Of the whole node: both site processes while one hands over.
+// Of all nodes, and of both site processes of this one while one hands over.
 struct LiveSnapshot {
   std::vector<ClientRow> clients;
   std::vector<LiveSession> sessions;
   std::vector<LiveAgent> agents;
+  bool whole = true;  // False: the other node could not be asked, and may carry more.
 };
 
 class LiveService {
@@ -123,6 +124,178 @@ class UpgradeService {
   [[nodiscard]] virtual net::Task<Result<UpgradeAsked>> request(upgrade::Request what,
                                                                 RequestId id) = 0;
   [[nodiscard]] virtual net::Task<Result<UpgradeView>> status() = 0;
+};
+
+// What a person sees of the relationship between two nodes (`failover status`). Unknown is nullopt
+// or empty, never 0.
+struct FailoverStatus {
+  std::string role;  // "alone", "primary", "backup", "releasing", "taking", "in_doubt", "diverged",
+                     // "joining" (no site yet)
+  std::string why;   // Of the last change.
+  NodeId node;
+  std::string address;
+  LineageId lineage;
+  Epoch epoch;
+  Revision head;  // Appended here.
+  Revision committed;
+  std::vector<NodeId> in_sync;
+  struct Store {  // Who has what durably: what an acknowledgement waits for.
+    NodeId node;
+    std::optional<Revision> durable;  // nullopt: not heard.
+  };
+  std::vector<Store> stores;  // This node first, then the other; none: no relationship.
+  struct Peer {
+    NodeId node;
+    std::string address;
+    std::string role;  // As it says itself; empty: not heard.
+    std::string release;
+    bool connected = false;
+    std::string why_not;  // Of the last attempt, while not connected.
+    std::optional<WallTime> last_heard;
+    std::optional<std::int64_t> clock_ahead_ms;  // Its clock less ours.
+  };
+  std::optional<Peer> peer;  // None: no relationship.
+  std::string shipping;  // "off", "comparing", "catching_up", "live", "snapshot", "diverged"; at
+                         // the backup "following"
+  std::optional<std::uint64_t> lag_records;
+  std::optional<std::uint64_t> lag_bytes;
+  std::optional<std::uint64_t> lag_ms;  // Age of the oldest entry that the other lacks.
+  std::optional<WallTime> last_in_sync;
+  std::optional<std::uint64_t> journal_missing;  // Bytes of journal and blobs still to come or go.
+  std::optional<std::uint64_t> blobs_missing;
+  struct Change {
+    WallTime at;
+    std::string role;
+    Epoch epoch;
+    std::string why;
+  };
+  std::vector<Change> history;  // Newest last; at most 20.
+};
+// A node of the site as this one knows it, for those who must find another one.
+struct NodeAt {
+  NodeId node;
+  net::Address address;
+  std::string role;  // As in FailoverStatus; empty: not heard.
+};
+// This node does not serve writes (docs/api.md, not_primary).
+struct PrimaryElsewhere {
+  std::string role;                     // Of this node: "backup", "in_doubt", ...
+  std::optional<net::Address> address;  // Of the primary; none: not known.
+  bool reachable = false;               // From here, now.
+};
+struct FailoverKey {
+  bool present = false;
+  std::string fingerprint;  // 16 hex digits, in groups of four.
+  std::string path;         // On the node.
+  std::string key;          // As in its file; only in the answer to create.
+};
+struct EstablishRequest {
+  net::Address backup;            // Where this node reaches the other.
+  net::Address reverse;           // Where the other reaches this node.
+  std::string key;                // As in its file; empty: both know each other already.
+  bool overwrite_backup = false;  // It has a site of its own, which loses.
+  bool dry_run = false;           // Checks only.
+};
+struct EstablishReport {
+  struct Check {
+    std::string name;  // "reach", "reverse", "key", "release", "clock", "platform", "history",
+                       // "address"; in the order in which they were made.
+    bool ok = false;
+    bool warning = false;  // Not as it should be, but no reason to refuse.
+    std::string detail;
+  };
+  std::vector<Check> checks;
+  bool established = false;
+  NodeId backup;
+  std::string would;  // What happens, or would, in a sentence.
+  // Why not, when a check says no. Codes: unreachable, wrong_key, key_spent, wire_range, clock,
+  // platform, diverged, has_site.
+  std::optional<Error> refused;
+};
+struct SyncReport {
+  bool done = false;    // `target` is durable on both, and both have the other's journal and blobs.
+  Revision target;      // What had been appended here at the first call.
+  std::string missing;  // For people; empty when done.
+  FailoverStatus status;
+};
+struct BecomeRequest {
+  bool primary = false;
+  bool even_if_unreachable = false;
+  // With even_if_unreachable: what the person was shown and agreed to (BecomeReport::token);
+  // empty: only say what may be lost.
+  std::string agreed;
+};
+struct BecomeReport {
+  bool done = false;
+  std::string role;
+  Epoch epoch;
+  LineageId lineage;
+  std::string may_be_lost;  // For people; empty: nothing.
+  std::string token;        // To agree with; good while what may be lost is the same.
+};
+struct OrphanRow {
+  std::string name;  // Of the file, as the API takes it: [a-zA-Z0-9._-], no dot first.
+  std::uint64_t bytes = 0;
+  Revision from, through;
+  WallTime at;
+};
+struct OrphanEntry {  // No values: they may be secrets.
+  Revision revision;
+  Epoch epoch;
+  WallTime at;
+  struct Change {
+    std::string verb;  // "put", "delete"
+    std::string kind, key;
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Change> changes;
+};
+struct Orphan {
+  OrphanRow about;
+  std::vector<OrphanEntry> entries;  // At most `limit`, after `after`.
+  bool more = false;
+};
+
+// Who asks, for the journal; and the id of the request: asked again, it gives its first outcome
+// as long as this process remembers it.
+struct Caller {
+  std::string who;
+  RequestId request;
+};
+
+// The pair. Every call that changes something is journalled by who implements it. Where a call runs
+// on another node than it is meant for, its code is not_primary.
+class FailoverService {
+ public:
+  virtual ~FailoverService() = default;
+  [[nodiscard]] virtual net::Task<Result<FailoverStatus>> failover_status() = 0;
+  [[nodiscard]] virtual net::Task<Result<FailoverKey>> failover_key() = 0;
+  // Code exists: a key is there already, and `replace` was not said.
+  [[nodiscard]] virtual net::Task<Result<FailoverKey>> make_failover_key(bool replace,
+                                                                         Caller caller) = 0;
+  // Codes: not_primary, paired (with another node), bad_key, busy. What a check finds is in the
+  // report. Established with this very node already: a report that says so.
+  [[nodiscard]] virtual net::Task<Result<EstablishReport>> establish(EstablishRequest request,
+                                                                     Caller caller) = 0;
+  // Waits until `deadline` at most. `target`: of the report of an earlier call that was not done.
+  // Codes: no_peer, unreachable.
+  [[nodiscard]] virtual net::Task<Result<SyncReport>> sync_now(std::optional<Revision> target,
+                                                               Instant deadline, Caller caller) = 0;
+  // Already so: done, nothing is changed. Codes: no_peer, unreachable, not_in_sync, busy, in_doubt,
+  // conflict (`agreed` is for another state than the present one).
+  [[nodiscard]] virtual net::Task<Result<BecomeReport>> become(BecomeRequest request,
+                                                               Caller caller) = 0;
+  // Code no_peer.
+  [[nodiscard]] virtual net::Task<Result<void>> break_relationship(bool forget, Caller caller) = 0;
+  [[nodiscard]] virtual net::Task<Result<std::vector<OrphanRow>>> orphans() = 0;
+  // Code not_found. `name` is of the form above, checked.
+  [[nodiscard]] virtual net::Task<Result<Orphan>> orphan(std::string name, Revision after,
+                                                         std::uint32_t limit) = 0;
+
+  // None of these waits. This node first; a node that stands alone is one.
+  [[nodiscard]] virtual std::vector<NodeAt> nodes() = 0;
+  // nullopt: this node serves, or is about to (a hand-over queues).
+  [[nodiscard]] virtual std::optional<PrimaryElsewhere> primary_elsewhere() = 0;
 };
 
 struct UpdateRow {

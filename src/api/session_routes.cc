@@ -78,6 +78,22 @@ Result<site::SessionOpening> read_opening(const Call& call) {
   return asked;
 }
 
+// Each with the node behind it, for who wants a certain one.
+json::array candidates_json(const std::vector<net::Address>& candidates,
+                            const std::vector<NodeAt>& nodes) {
+  json::array out;
+  for (const net::Address& each : candidates) {
+    json::object row{{"host", each.host}, {"port", each.port}};
+    const auto node = std::ranges::find(nodes, each, &NodeAt::address);
+    if (node != nodes.end()) {
+      row["node_id"] = node->node.hex();
+      row["role"] = node->role;
+    }
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
 net::Task<Result<Answer>> open(State& state, Call call) {
   auto asked = read_opening(call);
   if (!asked) co_return fail(asked);
@@ -108,7 +124,8 @@ net::Task<Result<Answer>> open(State& state, Call call) {
   Answer answer = write_answer(opened->outcome);
   answer.body["session"] = opened->id.hex();
   answer.body["grant"] = to_base64url(as_bytes(opened->signed_grant));
-  answer.body["candidates"] = addresses_json(state.services.live.candidates());
+  answer.body["candidates"] =
+      candidates_json(state.services.live.candidates(), state.services.failover.nodes());
   answer.body["expires_at"] = time_json(opened->expires_at);
   answer.body["site_id"] = state.services.site.identity.id.hex();
   answer.subject = opened->id.hex();

@@ -49,7 +49,7 @@ json::array steps_json(const upgrade::Plan& plan, bool running) {
     json::object row{
         {"id", step.id},
         {"kind", step.kind_word.empty() ? std::string(upgrade::word(step.kind)) : step.kind_word},
-        {"node", plan.node.hex()},
+        {"node", (step.node.is_zero() ? plan.node : step.node).hex()},
         {"title", std::string(upgrade::title(step.kind))},
         {"safe", upgrade::may_rest_after(step.kind)},
         {"way_back", std::string(upgrade::way_back(step.kind))}};
@@ -94,8 +94,8 @@ net::Task<Result<Answer>> status(State& state, Call) {
 }
 
 Result<void> check_method(const std::string& method) {
-  if (method.empty() || method == "single") return {};
-  return fail("refused", "This site is one appliance: the method is \"single\"",
+  if (method.empty() || method == "single" || method == "async" || method == "sync") return {};
+  return fail("bad_request", "The method is async or sync, of one appliance single",
               "Nothing was changed", "Leave the method out");
 }
 
@@ -106,6 +106,7 @@ net::Task<Result<Answer>> plan(State& state, Call call) {
   const std::string method = body.text_or("method", 16, "");
   if (auto good = body.finish(); !good) co_return fail(good);
   if (auto good = check_method(method); !good) co_return fail(good);
+  request.method = method;
   const auto made = co_await state.services.upgrade.plan(std::move(request));
   if (!made) co_return fail(made);
   Answer answer;
@@ -144,6 +145,7 @@ net::Task<Result<Answer>> apply(State& state, Call call) {
   request.policy.auto_finalize = body.flag_or("auto_finalize", request.policy.auto_finalize);
   if (auto good = body.finish(); !good) co_return fail(good);
   if (auto good = check_method(method); !good) co_return fail(good);
+  request.method = method;
   co_return co_await begin(state, call, std::move(request));
 }
 

@@ -1,8 +1,8 @@
-// The one user of CLI11: reads the arguments and runs the command.
-#include <CLI/CLI.hpp>
+// Reads the arguments and runs the command.
 #include <iostream>
 #include <utility>
 
+#include "cli/application.h"
 #include "cli/commands.h"
 #include "cli/completion.h"
 #include "cli/core/exit_code.h"
@@ -12,57 +12,6 @@
 
 namespace everspan::cli {
 namespace {
-
-using Command = std::function<int(Context&)>;
-
-// The commands of one run: the callbacks of CLI11 only choose, so that all arguments are read
-// first.
-struct Application {
-  CLI::App app{"Everspan: administration and remote access over one site"};
-  Globals globals;
-  std::string timeout;
-  Command chosen;
-  const Programs* programs = nullptr;
-  std::vector<std::string> remote_command;
-  bool takes_remote_command = false;
-
-  CLI::App* command(CLI::App* parent, const std::string& name, const std::string& what) {
-    CLI::App* out = parent->add_subcommand(name, what);
-    out->fallthrough();
-    return out;
-  }
-  CLI::App* group(const std::string& name, const std::string& what) {
-    CLI::App* out = command(&app, name, what);
-    out->require_subcommand(1);
-    return out;
-  }
-  // Arguments live as long as the application: CLI11 writes into them.
-  template <class Arguments>
-  std::shared_ptr<Arguments> keep() {
-    auto out = std::make_shared<Arguments>();
-    kept.push_back(out);
-    return out;
-  }
-  std::vector<std::shared_ptr<void>> kept;
-
-  void choose(CLI::App* at, Command what) {
-    at->callback([this, what = std::move(what)] { chosen = what; });
-  }
-};
-
-// An option that takes "30s" or "10m".
-template <class Into>
-void duration_option(CLI::App* at, const std::string& name, Into into, const std::string& what) {
-  at->add_option_function<std::string>(
-        name,
-        [into](const std::string& text) {
-          const auto length = parse_duration(text);
-          if (!length) throw CLI::ValidationError(length.error().text());
-          into(*length);
-        },
-        what)
-      ->type_name("TIME");
-}
 
 void add_globals(Application& a) {
   CLI::App& app = a.app;
@@ -181,37 +130,33 @@ void add_sessions(Application& a) {
   a.choose(check, [id](Context& c) { return recording_verify(c, *id); });
 }
 
-const std::vector<std::string>& site_scopes() {
-  static const std::vector<std::string> scopes{"sessions", "endpoints", "settings",
-                                               "users",    "upgrade",   "audit"};
-  return scopes;
-}
-
-// Scopes as words, or all of them: an administrator has every one.
-void scope_options(CLI::App* at, const std::string& name, std::vector<std::string>& into) {
-  auto* words = at->add_option(name, into, "What he may do")->check(CLI::IsMember(site_scopes()));
-  at->add_flag_callback(
-        "--administrator", [&into] { into = site_scopes(); }, "Every scope")
-      ->excludes(words);
+// Scopes as words, or all of them: an administrator has every one of his area. Which words the area
+// has is checked when it is known, after all arguments were read.
+void scope_options(CLI::App* at, const std::string& name, UserArguments& into) {
+  auto* words = at->add_option(name, into.scopes, "What he may do");
+  at->add_flag("--administrator", into.administrator, "Every scope")->excludes(words);
 }
 
 void add_users(Application& a) {
-  CLI::App* group = a.group("user", "Users of the site");
-  a.choose(a.command(group, "list", "All users"), user_list);
+  CLI::App* group = a.group("user", "Users of the site, or accounts of this appliance");
   auto with = a.keep<UserArguments>();
+  group->add_flag("--appliance", with->appliance,
+                  "Accounts of this appliance's own authority (log in with --area appliance)");
+  a.choose(a.command(group, "list", "All users"),
+           [with](Context& c) { return user_list(c, *with); });
   const auto one = [&](const char* word, const char* what) {
     CLI::App* at = a.command(group, word, what);
     at->add_option("name", with->name)->required();
     return at;
   };
-  a.choose(one("show", "One user"), [with](Context& c) { return user_show(c, with->name); });
+  a.choose(one("show", "One user"), [with](Context& c) { return user_show(c, *with); });
   CLI::App* add = one("add", "Make an account; the password is asked for");
-  scope_options(add, "--scope", with->scopes);
+  scope_options(add, "--scope", *with);
   add->add_option("--password-file", with->password_file,
                   "File with the password, - for standard input");
   a.choose(add, [with](Context& c) { return user_add(c, *with); });
   CLI::App* grant = one("grant", "Give scopes to a user, or take them away");
-  scope_options(grant, "scopes", with->scopes);
+  scope_options(grant, "scopes", *with);
   auto take = a.keep<bool>();
   grant->add_flag("--take-away", *take, "Take these away");
   a.choose(grant, [with, take](Context& c) { return user_grant(c, *with, *take); });
@@ -222,12 +167,12 @@ void add_users(Application& a) {
   password->add_option("--old-password-file", with->old_password_file,
                        "File with your own old password");
   a.choose(password, [with](Context& c) { return user_password(c, *with); });
-  a.choose(one("disable", "End a user's log-ins and let him log in no more"),
-           [with](Context& c) { return user_switch(c, with->name, false); });
+  a.choose(one("disable", "End a user's log-ins and sessions and let him log in no more"),
+           [with](Context& c) { return user_switch(c, *with, false); });
   a.choose(one("enable", "Let a disabled user log in again"),
-           [with](Context& c) { return user_switch(c, with->name, true); });
+           [with](Context& c) { return user_switch(c, *with, true); });
   a.choose(one("remove", "Delete an account"),
-           [with](Context& c) { return user_remove(c, with->name); });
+           [with](Context& c) { return user_remove(c, *with); });
 }
 
 void add_updates(Application& a) {
@@ -313,7 +258,10 @@ void add_remote_access(Application& a) {
     at->add_flag("-T,--no-terminal", call->no_terminal, "No terminal: bytes as they are");
     at->add_option("--reason", call->reason, "For the journal");
     at->add_option("--state-file", call->state_file, "Where another console could go on from");
-    at->add_flag("--resume", call->resume, "Go on from --state-file");
+    auto* resume = at->add_flag("--resume", call->resume, "Go on from --state-file");
+    at->add_option("--via", call->via,
+                   "Node that the console dials: primary, backup, HOST:PORT, or an id's beginning")
+        ->excludes(resume);
     at->callback([&a, call] {
       a.takes_remote_command = true;
       call->command = a.remote_command;
@@ -387,6 +335,7 @@ int run(int argc, char** argv, const Programs& programs) {
   add_users(a);
   add_updates(a);
   add_upgrade(a);
+  add_failover(a);
   add_remote_access(a);
   add_completions(a);
 

@@ -49,19 +49,23 @@ int session_end(Context& context, const std::string& id, const std::string& reas
 int recording_list(Context& context);
 int recording_verify(Context& context, const std::string& session);
 
+// Users of the site; with `appliance` the accounts of this node's own authority.
 struct UserArguments {
+  bool appliance = false;
   std::string name;
   std::vector<std::string> scopes;
+  bool administrator = false;     // Every scope of the area.
   std::string password_file;      // Of the new password.
   std::string old_password_file;  // One's own.
 };
-int user_list(Context& context);
-int user_show(Context& context, const std::string& name);
+[[nodiscard]] const std::vector<std::string>& scopes_of_area(bool appliance);
+int user_list(Context& context, const UserArguments& arguments);
+int user_show(Context& context, const UserArguments& arguments);
 int user_add(Context& context, const UserArguments& arguments);
 int user_grant(Context& context, const UserArguments& arguments, bool take_away);
 int user_password(Context& context, const UserArguments& arguments);  // No name: one's own.
-int user_switch(Context& context, const std::string& name, bool enable);
-int user_remove(Context& context, const std::string& name);
+int user_switch(Context& context, const UserArguments& arguments, bool enable);
+int user_remove(Context& context, const UserArguments& arguments);
 
 int updates_check(Context& context);
 int updates_list(Context& context);
@@ -83,6 +87,24 @@ int upgrade_request(Context& context,
                     const std::string& what);  // pause, resume, rollback, finalize
 // Shows an upgrade until it ends. Used by apply and install.
 int follow_upgrade(Context& context, const std::string& plan);
+
+int failover_status(Context& context);
+int failover_key_show(Context& context);
+// `out_file`: the key goes there (0600) instead of standard output.
+int failover_key_create(Context& context, bool replace, const std::string& out_file);
+struct EstablishArguments {
+  std::string backup;
+  std::string reverse;
+  std::string key_file;  // Empty: the nodes know each other.
+  bool overwrite_backup = false;
+  bool dry_run = false;
+};
+int failover_establish(Context& context, const EstablishArguments& arguments);
+int failover_sync(Context& context, std::chrono::milliseconds wait);
+int failover_become(Context& context, bool primary, bool even_if_unreachable);
+int failover_break(Context& context, bool forget);
+int failover_orphan_list(Context& context);
+int failover_orphan_show(Context& context, const std::string& name, std::uint64_t after, int limit);
 
 // What connect and tunnel need; prints why not and sets `exit` otherwise.
 std::optional<SiteAccess> site_access(Context& context, int& exit);

@@ -2,21 +2,21 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdlib>
 
 #include "cli/core/exit_code.h"
 #include "common/crypto.h"
 #include "common/version.h"
-#include "net/async.h"
+#include "net/address.h"
 
 namespace everspan::cli {
 namespace {
 
 namespace json = boost::json;
 
-constexpr Duration kRetryFor = std::chrono::seconds(8);
-constexpr Duration kRetryEvery = std::chrono::milliseconds(200);
+constexpr std::chrono::milliseconds kRetryFor{8000};
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -38,14 +38,6 @@ Error error_of(const json::object& body, int status) {
   if (out.code.empty()) out.code = "http_" + std::to_string(status);
   if (out.message.empty()) out.message = "The site answered with status " + std::to_string(status);
   return out;
-}
-
-// A hand-over (the process that was asked may not say yes any more, the next connection reaches the
-// one that may), or a process that went away under the request. A refused connection is no such
-// thing.
-bool worth_repeating(const Answer& answer) {
-  if (answer.status == 503 || answer.error.code == "not_primary") return true;
-  return answer.status == 0 && (answer.error.code == "cut" || answer.error.code == "tls_handshake");
 }
 
 std::string plain(std::string_view question) {
@@ -84,21 +76,24 @@ Result<std::string> Context::address() const {
   return site_address(from);
 }
 
-Answer Context::get(const std::string& path, std::string_view area) {
-  return call("GET", path, {}, area);
+Answer Context::get(const std::string& path, std::string_view area, Where where) {
+  return call("GET", path, {}, area, where);
 }
 
 Answer Context::call(const std::string& method, const std::string& path, json::object body,
-                     std::string_view area) {
+                     std::string_view area, Where where) {
   const auto to = address();
   if (!to) return failed(to.error());
   if (profile_.ca_pem.empty()) {
     return failed(
         {"refused", "This site's CA is not known yet", {}, "Log in with --ca FILE first"});
   }
-  http::ClientRequest request;
+  http::SiteRequest asked;
+  asked.this_node = where != Where::site || area == "appliance";
+  asked.repeat = where != Where::once;
+  http::ClientRequest& request = asked.request;
   request.method = method;
-  request.url = "https://" + *to + path;
+  request.url = path;
   if (!area.empty()) {
     const auto token = profile_.tokens.find(std::string(area));
     if (token == profile_.tokens.end()) {
@@ -112,40 +107,74 @@ Answer Context::call(const std::string& method, const std::string& path, json::o
     request.headers.emplace_back("Content-Type", "application/json");
     request.headers.emplace_back("Idempotency-Key", to_hex(as_bytes(random_bytes(16))));
   }
-  const Instant give_up = net::now() + std::min<Duration>(kRetryFor, globals_.timeout);
-  for (;;) {
-    Answer answer = once(request);
-    if (!worth_repeating(answer) || net::now() >= give_up) return answer;
-    pause_between_tries(kRetryEvery);
-  }
+  if (!client_) client_.emplace(make_client(*to));
+  return ask(std::move(asked));
 }
 
-Answer Context::once(const http::ClientRequest& request) {
-  if (!client_) {
-    http::ClientOptions options;
-    options.ca_pem = profile_.ca_pem;
-    options.timeout = globals_.timeout;
-    options.connect_timeout = globals_.timeout;
-    options.user_agent = "everspan/" + std::string(program_version());
-    client_.emplace(std::move(options));
-  }
-  auto response = client_->request(request);
-  if (!response) {
-    client_.reset();  // Its connection is broken, or leads to a process that is leaving.
-    return failed(response.error());
-  }
+std::vector<std::string> Context::other_nodes() const {
+  const auto named = address();
+  if (!globals_.site.empty() || !named) return {};  // Who names a node means that one.
+  std::vector<std::string> out;
+  for (const std::string& each : profile_.nodes)
+    if (each != *named) out.push_back(each);
+  return out;
+}
+
+http::SiteClient Context::make_client(const std::string& address) const {
+  http::SiteClient::Options options;
+  options.client.ca_pem = profile_.ca_pem;
+  options.client.timeout = globals_.timeout;
+  options.client.connect_timeout = globals_.timeout;
+  options.client.user_agent = "everspan/" + std::string(program_version());
+  options.nodes = {address};
+  for (std::string& each : other_nodes()) options.nodes.push_back(std::move(each));
+  options.retry_for = kRetryFor;
+  const Terminal terminal = terminal_;
+  options.notice = [terminal](const std::string& text) {
+    terminal.note("everspan: " + harmless(text));
+  };
+  return http::SiteClient(std::move(options));
+}
+
+Answer Context::ask(http::SiteRequest request) {
+  auto response = client_->ask(std::move(request));
+  if (!response) return failed(response.error());
   Answer out;
   out.status = response->status;
   out.raw = std::move(response->body);
+  out.node = client_->node();
   boost::system::error_code error;
   json::value value = json::parse(out.raw, error);
   const bool is_object = !error && value.is_object();
   if (is_object) out.body = std::move(value.get_object());
-  if (out.status >= 200 && out.status < 300 && is_object) return out;
-  if (out.status >= 200 && out.status < 300) {
-    return failed({"bad_answer", "The site's answer cannot be read", {}, {}}, out.status);
+  const bool good = out.status >= 200 && out.status < 300;
+  if (good && is_object) {
+    learn_nodes(out.body);
+    return out;
   }
-  return failed(error_of(out.body, out.status), out.status);
+  if (good) return failed({"bad_answer", "The site's answer cannot be read", {}, {}}, out.status);
+  Answer refused = failed(error_of(out.body, out.status), out.status);
+  refused.body = std::move(out.body);  // Some say more than the error: checks, a role.
+  refused.raw = std::move(out.raw);
+  refused.node = std::move(out.node);
+  return refused;
+}
+
+// So that the next command works when one node is away.
+void Context::learn_nodes(const json::object& body) {
+  if (!body.contains("nodes") || profile_.site.empty()) return;
+  std::vector<std::string> found;
+  for (const json::object& node : list_of(body, "nodes")) {
+    const auto address = net::Address::parse(text_of(node, "address"));
+    if (address && address->port != 0 && found.size() < kNodesMax) found.push_back(address->text());
+  }
+  std::ranges::sort(found);
+  if (found.size() < 2) found.clear();  // It is the one that is known.
+  if (found == profile_.nodes) return;
+  profile_.nodes = std::move(found);
+  const auto saved = save_profile(folder_, profile_);
+  if (!saved)
+    terminal_.note("everspan: the nodes of the site are not kept: " + saved.error().text());
 }
 
 int Context::fail(const Error& error, int status) const {
@@ -174,6 +203,12 @@ void Context::print_table(const std::vector<Column>& columns, const std::vector<
     return;
   }
   terminal_.print(table(columns, rows, terminal_.width()));
+}
+
+void Context::print_field(std::string_view name, const std::string& value) const {
+  std::string label(name);
+  label.resize(18, ' ');
+  terminal_.print_line(label + value);
 }
 
 Result<void> Context::confirm(const std::string& question) const {

@@ -11,6 +11,7 @@
 #include "cli/profile.h"
 #include "cli/terminal.h"
 #include "http/client.h"
+#include "http/site_client.h"
 
 namespace everspan::cli {
 
@@ -31,7 +32,15 @@ struct Answer {
   Error error;
   boost::json::object body;
   std::string raw;
+  std::string node;  // HOST:PORT of who answered.
   [[nodiscard]] bool ok() const { return exit == 0; }
+};
+
+// Which node a call is for.
+enum class Where {
+  site,  // Any: another known one when the first is away, the primary where that is needed.
+  node,  // The one that was named.
+  once,  // As `node`, and its 503 is the answer.
 };
 
 class Context {
@@ -46,10 +55,13 @@ class Context {
   [[nodiscard]] Result<std::string> address() const;  // Of the site, HOST:PORT.
 
   // `area` names the token that is sent; empty: none. A request that broke in the middle, or met a
-  // hand-over (503), is sent again with the same Idempotency-Key: the site runs it once.
-  Answer get(const std::string& path, std::string_view area = "site");
+  // hand-over (503), is sent again with the same Idempotency-Key: the site runs it once. Calls of
+  // the area "appliance" are for the named node, always.
+  Answer get(const std::string& path, std::string_view area = "site", Where where = Where::site);
   Answer call(const std::string& method, const std::string& path, boost::json::object body,
-              std::string_view area = "site");
+              std::string_view area = "site", Where where = Where::site);
+  // Where else the site answers, for a client of its own; the named node is not among them.
+  [[nodiscard]] std::vector<std::string> other_nodes() const;
 
   // Prints the error and gives the exit status.
   int fail(const Error& error, int status = 0) const;
@@ -58,6 +70,8 @@ class Context {
   bool print_json(const Answer& answer) const;
   void print_table(const std::vector<Column>& columns, const std::vector<Row>& rows,
                    std::string_view when_empty) const;
+  // "label             value", the value as it is.
+  void print_field(std::string_view label, const std::string& value) const;
   // --yes, or the person's "y". Code not_confirmed; usage when nobody can be asked.
   [[nodiscard]] Result<void> confirm(const std::string& question) const;
   // For what cannot be undone: --confirm TEXT, or the text typed.
@@ -65,13 +79,15 @@ class Context {
 
  private:
   explicit Context(Globals globals);
-  Answer once(const http::ClientRequest& request);
+  Answer ask(http::SiteRequest request);
+  http::SiteClient make_client(const std::string& address) const;
+  void learn_nodes(const boost::json::object& body);
 
   Globals globals_;
   Terminal terminal_;
   Profile profile_;
   std::string folder_;
-  std::optional<http::Client> client_;
+  std::optional<http::SiteClient> client_;
 };
 
 // Between two questions to a site that is busy or under way. Every use has an end: a deadline, or a

@@ -50,14 +50,19 @@ int login(Context& context, const LoginArguments& given) {
   if (!password) return context.fail(password.error());
 
   // Tokens of another site, or of one with another CA, are worth nothing here.
-  if (profile.ca_pem != *ca) profile.tokens.clear();
+  if (profile.ca_pem != *ca) {
+    profile.tokens.clear();
+    profile.nodes.clear();
+  }
   profile.site = *address;
   profile.ca_pem = std::move(*ca);
   boost::json::object body;
   body["account"] = arguments.account;
   body["password"] = *password;
   body["area"] = arguments.area;
-  const Answer answer = context.call("POST", "/api/v1/login", std::move(body), "");
+  // An appliance is one node: another one's would take the password for its own.
+  const Where where = arguments.area == "appliance" ? Where::node : Where::site;
+  const Answer answer = context.call("POST", "/api/v1/login", std::move(body), "", where);
   wipe(*password);
   if (!answer.ok()) return context.fail(answer);
   profile.tokens[arguments.area] = {text_of(answer.body, "token"), text_of(answer.body, "account"),
@@ -74,6 +79,10 @@ int login(Context& context, const LoginArguments& given) {
   context.terminal().note("Logged in to " + *address + " as " +
                           harmless(text_of(answer.body, "account")) + " (" + arguments.area +
                           ") until " + harmless(text_of(answer.body, "expires_at")));
+  if (flag_of(answer.body, "local")) {
+    context.terminal().note("This node is not the primary: only " + harmless(answer.node) +
+                            " knows the log-in, for an hour at most");
+  }
   return kOk;
 }
 
@@ -104,7 +113,8 @@ std::optional<SiteAccess> site_access(Context& context, int& exit) {
     exit = context.fail({"unauthenticated", "You are not logged in", {}, "everspan login"});
     return std::nullopt;
   }
-  return SiteAccess{address->host, address->port, token->second.token, context.profile().ca_pem};
+  return SiteAccess{address->host, address->port, token->second.token, context.profile().ca_pem,
+                    context.other_nodes()};
 }
 
 }  // namespace everspan::cli

@@ -94,6 +94,13 @@ Result<Profile> load_profile(const std::string& folder, const std::string& name)
   const json::object& object = value.get_object();
   out.site = text_at(object, "site");
   out.ca_pem = text_at(object, "ca_pem");
+  const json::value* nodes = object.if_contains("nodes");
+  if (nodes != nullptr && nodes->is_array()) {
+    for (const json::value& each : nodes->get_array()) {
+      if (each.is_string() && out.nodes.size() < kNodesMax)
+        out.nodes.emplace_back(each.get_string());
+    }
+  }
   const json::value* tokens = object.if_contains("tokens");
   if (tokens != nullptr && tokens->is_object()) {
     for (const auto& [area, saved] : tokens->get_object()) {
@@ -119,6 +126,9 @@ Result<void> save_profile(const std::string& folder, const Profile& profile) {
   json::object object;
   object["site"] = profile.site;
   object["ca_pem"] = profile.ca_pem;
+  json::array nodes;
+  for (const std::string& each : profile.nodes) nodes.emplace_back(each);
+  object["nodes"] = std::move(nodes);
   object["tokens"] = std::move(tokens);
   return write_secret_file(file_of(folder, profile.name), json::serialize(object));
 }

@@ -3,10 +3,13 @@
 #pragma once
 #include <map>
 #include <string>
+#include <vector>
 
 #include "common/result.h"
 
 namespace everspan::cli {
+
+inline constexpr std::size_t kNodesMax = 16;
 
 struct SavedToken {
   std::string token;
@@ -18,6 +21,7 @@ struct Profile {
   std::string name;
   std::string site;  // HOST:PORT
   std::string ca_pem;
+  std::vector<std::string> nodes;  // HOST:PORT of each, as the site named them; none: it is one.
   std::map<std::string, SavedToken> tokens;  // By area: "site", "appliance".
 };
 

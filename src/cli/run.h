@@ -12,6 +12,7 @@ struct SiteAccess {
   int port = 0;
   std::string token;
   std::string ca_pem;
+  std::vector<std::string> other_nodes;  // HOST:PORT
 };
 struct ConnectCall {
   SiteAccess site;
@@ -19,6 +20,7 @@ struct ConnectCall {
   bool no_terminal = false;
   std::vector<std::string> command;
   std::string reason;
+  std::string via;  // Node that the first leg dials.
   std::string state_file;
   bool resume = false;
 };

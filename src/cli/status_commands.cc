@@ -2,28 +2,37 @@
 
 #include "cli/commands.h"
 #include "cli/core/exit_code.h"
+#include "cli/core/failover_view.h"
 
 namespace everspan::cli {
 namespace {
 
 using boost::json::object;
 
-void field(const Context& context, std::string_view name, const std::string& value) {
-  std::string label(name);
-  label.resize(18, ' ');
-  context.terminal().print_line(label + value);
-}
-
 std::string short_digest(const std::string& digest) {
   return harmless(digest.substr(0, 12));
+}
+
+// The pair's role where the site names one, and the other node.
+void print_role(const Context& context, const object& body) {
+  const std::string pair = text_of(body, "node_role");
+  context.print_field("role", harmless(pair.empty() ? text_of(body, "role") : pair));
+  const object& peer = object_of(body, "peer");
+  if (peer.empty()) return;
+  context.print_field(
+      "peer", short_id(text_of(peer, "id")) + "  " + harmless(text_of(peer, "address")) + "  " +
+                  harmless(text_of(peer, "role")) + ", " +
+                  (flag_of(peer, "connected") ? "connected" : "not connected") + ", " +
+                  context.terminal().state(
+                      sync_word(true, flag_of(body, "peer_in_sync"), pair == "diverged")));
 }
 
 void print_upgrade(const Context& context, const object& upgrade) {
   const std::string state = text_of(upgrade, "state");
   if (state.empty() || state == "none") return;
-  field(context, "upgrade",
-        context.terminal().state(state) + "  " + harmless(text_of(upgrade, "from")) + " -> " +
-            harmless(text_of(upgrade, "to")));
+  context.print_field("upgrade", context.terminal().state(state) + "  " +
+                                     harmless(text_of(upgrade, "from")) + " -> " +
+                                     harmless(text_of(upgrade, "to")));
 }
 
 }  // namespace
@@ -34,24 +43,24 @@ int status(Context& context) {
   if (context.print_json(answer)) return kOk;
   const object& body = answer.body;
   const object& node = object_of(body, "node");
-  field(context, "site", context.terminal().bold(harmless(text_of(body, "site"))));
-  field(context, "node",
-        short_digest(text_of(node, "id")) + "  " + harmless(text_of(node, "address")));
-  field(context, "release",
-        harmless(text_of(node, "version")) + "  " + short_digest(text_of(node, "digest")));
-  field(context, "up for",
-        duration_text(std::chrono::milliseconds(number_of(node, "uptime_s") * 1000)));
-  field(context, "role", harmless(text_of(body, "role")));
-  field(context, "epoch", text_of(body, "epoch") + ", generation " + text_of(body, "generation"));
-  field(context, "revision",
-        text_of(body, "committed_revision") + " committed, " + text_of(body, "revision") +
-            " appended");
-  field(context, "sessions", text_of(body, "sessions"));
-  field(context, "agents", text_of(body, "agents"));
-  field(context, "feature level", text_of(body, "feature_level"));
+  context.print_field("site", context.terminal().bold(harmless(text_of(body, "site"))));
+  context.print_field(
+      "node", short_digest(text_of(node, "id")) + "  " + harmless(text_of(node, "address")));
+  context.print_field(
+      "release", harmless(text_of(node, "version")) + "  " + short_digest(text_of(node, "digest")));
+  context.print_field("up for",
+                      duration_text(std::chrono::milliseconds(number_of(node, "uptime_s") * 1000)));
+  print_role(context, body);
+  context.print_field("epoch",
+                      text_of(body, "epoch") + ", generation " + text_of(body, "generation"));
+  context.print_field("revision", text_of(body, "committed_revision") + " committed, " +
+                                      text_of(body, "revision") + " appended");
+  context.print_field("sessions", text_of(body, "sessions"));
+  context.print_field("agents", text_of(body, "agents"));
+  context.print_field("feature level", text_of(body, "feature_level"));
   print_upgrade(context, object_of(body, "upgrade"));
   if (flag_of(node, "single_user")) {
-    field(context, "privileges", "not separated: one user runs everything");
+    context.print_field("privileges", "not separated: one user runs everything");
   }
   std::vector<Row> rows;
   for (const object& slot : list_of(body, "slots")) {
@@ -71,7 +80,7 @@ int about(Context& context) {
   if (!answer.ok()) return context.fail(answer);
   if (context.print_json(answer)) return kOk;
   for (const auto& member : answer.body) {
-    field(context, harmless(member.key()), harmless(text_of(answer.body, member.key())));
+    context.print_field(harmless(member.key()), harmless(text_of(answer.body, member.key())));
   }
   return kOk;
 }
@@ -93,17 +102,24 @@ int verify(Context& context) {
 
 int health(Context& context) {
   // /healthz and /readyz take no token; a 503 of the second is an answer, not a failure to answer.
-  const Answer alive = context.get("/healthz", "");
+  const Answer alive = context.get("/healthz", "", Where::node);
   if (!alive.ok()) return context.fail(alive);
-  const Answer ready = context.get("/readyz", "");
+  const Answer ready = context.get("/readyz", "", Where::once);
   if (!ready.ok() && ready.status != 503) return context.fail(ready);
   if (context.globals().json) {
     object out;
     out["alive"] = true;
     out["ready"] = ready.ok();
+    for (const char* key : {"why", "role", "primary"})
+      if (const auto* value = ready.body.if_contains(key)) out[key] = *value;
     context.terminal().print_line(boost::json::serialize(out));
   } else {
-    context.terminal().print_line(ready.ok() ? "alive, ready" : "alive, not ready");
+    std::string line = ready.ok() ? "alive, ready" : "alive, not ready";
+    const std::string role = harmless(text_of(ready.body, "role"));
+    const std::string primary = harmless(text_of(ready.body, "primary"));
+    if (!role.empty()) line += ": this node is " + role;
+    if (!primary.empty()) line += ", the primary is " + primary;
+    context.terminal().print_line(line);
   }
   return ready.ok() ? kOk : kUnreachable;
 }

@@ -83,8 +83,10 @@ std::size_t Terminal::width() const {
 }
 
 std::string Terminal::state(std::string_view word) const {
-  static constexpr std::string_view kGood[] = {"done", "ok", "online", "live", "active", "ready"};
-  static constexpr std::string_view kBad[] = {"failed", "rolled_back", "parked", "FAILED"};
+  static constexpr std::string_view kGood[] = {"done",   "ok",    "online", "live",
+                                               "active", "ready", "in sync"};
+  static constexpr std::string_view kBad[] = {"failed", "rolled_back", "parked",
+                                              "FAILED", "diverged",    "not in sync"};
   const std::string text = harmless(word);
   if (!colors_) return text;
   const bool good = std::ranges::find(kGood, word) != std::end(kGood);

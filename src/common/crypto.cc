@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #include "common/check.h"
@@ -18,6 +19,15 @@ Sha256 sha256(Bytes data) {
 
 std::string sha256_hex(std::string_view data) {
   return to_hex(sha256(data));
+}
+
+std::string hmac_sha256(std::string_view key, std::string_view message) {
+  Sha256 out{};
+  unsigned size = out.size();
+  const auto* made = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+                          as_bytes(message).data(), message.size(), out.data(), &size);
+  check(made != nullptr && size == out.size(), "HMAC-SHA256 works");
+  return to_string(out);
 }
 
 struct Sha256Stream::State {

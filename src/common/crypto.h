@@ -21,6 +21,9 @@ using Sha256 = std::array<std::uint8_t, 32>;
 }
 [[nodiscard]] std::string sha256_hex(std::string_view data);
 
+// 32 bytes (RFC 2104).
+[[nodiscard]] std::string hmac_sha256(std::string_view key, std::string_view message);
+
 // SHA-256 over pieces. Copyable: a copy goes on from the same point (rolling hashes).
 class Sha256Stream {
  public:

@@ -23,7 +23,7 @@ struct Start {
   std::optional<SavedConsole> saved;
 };
 
-Result<Start> start_new(const ConnectOptions& options) {
+Result<Start> start_new(const ConnectOptions& options, const Notices& notices) {
   std::unique_ptr<StateFile> file;
   if (!options.state_file.empty()) {
     auto made = StateFile::create(options.state_file);
@@ -31,8 +31,12 @@ Result<Start> start_new(const ConnectOptions& options) {
     file = std::move(*made);
   }
   SigningKey key = SigningKey::generate();
-  auto session = request_session(options.site, options.endpoint,
-                                 {options.no_terminal ? "exec" : "terminal"}, options.reason, key);
+  SessionWish wish{.endpoint = options.endpoint,
+                   .rights = {options.no_terminal ? "exec" : "terminal"},
+                   .reason = options.reason,
+                   .via = options.via,
+                   .notice = [&](const std::string& text) { notices.say(text, false); }};
+  auto session = request_session(options.site, wish, key);
   if (!session) {
     if (file) file->remove();
     return fail(session);
@@ -102,7 +106,7 @@ int run_connect(const ConnectOptions& given) {
   signal(SIGPIPE, SIG_IGN);
   const Notices notices(given.err);
   ConnectOptions options = given;
-  auto start = options.resume ? start_again(options) : start_new(options);
+  auto start = options.resume ? start_again(options) : start_new(options, notices);
   if (!start) return notices.error(start.error().text()), kOwnError;
   if (start->saved) options.no_terminal = start->saved->no_terminal;
   auto tls = net::TlsContext::client(

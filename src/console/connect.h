@@ -13,8 +13,9 @@ namespace everspan::console {
 struct Site {
   std::string host;  // The API's address; legs go where the API's answer says.
   int port = 0;
-  std::string token;   // Bearer token of `login`.
-  std::string ca_pem;  // Trusted roots.
+  std::string token;                     // Bearer token of `login`.
+  std::string ca_pem;                    // Trusted roots.
+  std::vector<std::string> other_nodes;  // HOST:PORT: asked when the first does not answer.
 };
 
 struct ConnectOptions {
@@ -23,6 +24,7 @@ struct ConnectOptions {
   bool no_terminal = false;       // -T: no terminal, bytes as they are.
   std::vector<std::string> argv;  // Empty: the login shell.
   std::string reason;             // For the journal; may be empty.
+  std::string via;                // The node that the first leg dials; empty: as the site says.
   char escape = '~';              // After a line's start; 0: none. Only with a terminal.
   int in = 0;
   int out = 1;

@@ -2,7 +2,8 @@
 
 #include <boost/json.hpp>
 
-#include "http/client.h"
+#include "console/core/via.h"
+#include "http/site_client.h"
 #include "net/address.h"
 #include "proto/link.pb.h"
 
@@ -17,20 +18,42 @@ std::string text_of(const json::object& object, const char* key) {
   return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
 }
 
-std::vector<relay_end::Candidate> candidates_of(const json::object& object) {
-  std::vector<relay_end::Candidate> out;
+struct Offer {
+  std::vector<relay_end::Candidate> candidates;
+  std::vector<OfferedNode> nodes;  // Of the same places.
+};
+
+Offer offer_of(const json::object& object) {
+  Offer out;
   const json::value* list = object.if_contains("candidates");
   if (list == nullptr || !list->is_array()) return out;
   for (const auto& entry : list->as_array()) {
-    if (!entry.is_object() || out.size() == relay_end::kCandidatesMax) continue;
-    const json::value* port = entry.as_object().if_contains("port");
+    if (!entry.is_object() || out.candidates.size() == relay_end::kCandidatesMax) continue;
+    const json::object& fields = entry.as_object();
+    const json::value* port = fields.if_contains("port");
     if (port == nullptr) continue;
     boost::system::error_code error;
     const auto number = port->to_number<std::uint16_t>(error);
     if (error || number == 0) continue;
-    out.push_back({text_of(entry.as_object(), "host"), number, text_of(entry.as_object(), "node")});
+    out.candidates.push_back({text_of(fields, "host"), number, text_of(fields, "node")});
+    out.nodes.push_back(
+        {text_of(fields, "host"), number, text_of(fields, "node_id"), text_of(fields, "role")});
   }
   return out;
+}
+
+// The wanted one alone: another would be dialled unseen. After the first leg the site's orders say
+// where to go.
+Result<std::vector<relay_end::Candidate>> candidates_of(Offer offer, const std::string& via) {
+  if (via.empty()) return std::move(offer.candidates);
+  const auto chosen = choose_node(via, offer.nodes);
+  if (!chosen) return fail(chosen);
+  // Both ends of a session are on one node, the one that the agent's link is at: the first.
+  if (*chosen != 0)
+    return fail("not_bridged", "This release does not join two ends that are on different nodes",
+                "The session that was opened ends by itself",
+                "Leave --via out, or name the primary");
+  return std::vector<relay_end::Candidate>{offer.candidates[*chosen]};
 }
 
 std::unexpected<Error> error_of(int status, const json::object* answer) {
@@ -56,28 +79,30 @@ Result<void> read_grant(GrantedSession& session) {
   return {};
 }
 
-Result<GrantedSession> request_session(const Site& site, const std::string& endpoint,
-                                       const std::vector<std::string>& rights,
-                                       const std::string& reason, const SigningKey& console_key) {
+Result<GrantedSession> request_session(const Site& site, const SessionWish& wish,
+                                       const SigningKey& console_key) {
   const net::Address at{.host = site.host, .port = static_cast<std::uint16_t>(site.port)};
-  http::ClientOptions options;
-  options.ca_pem = site.ca_pem;
-  http::Client client(options);
+  http::SiteClient::Options options;
+  options.client.ca_pem = site.ca_pem;
+  options.nodes = {at.text()};
+  options.nodes.insert(options.nodes.end(), site.other_nodes.begin(), site.other_nodes.end());
+  options.notice = wish.notice;
+  http::SiteClient client(std::move(options));
   json::array wanted;
-  for (const auto& right : rights) wanted.emplace_back(right);
-  json::object body{{"endpoint", endpoint},
+  for (const auto& right : wish.rights) wanted.emplace_back(right);
+  json::object body{{"endpoint", wish.endpoint},
                     {"console_key", to_base64url(as_bytes(console_key.public_key()))},
                     {"rights", wanted}};
-  if (!reason.empty()) body["reason"] = reason;
-  http::ClientRequest request;
-  request.method = "POST";
-  request.url = "https://" + at.text() + "/api/v1/sessions";
-  request.headers.emplace_back("Authorization", "Bearer " + site.token);
-  request.headers.emplace_back("Content-Type", "application/json");
-  // A retry by the library or a node that hands over runs it once.
-  request.headers.emplace_back("Idempotency-Key", to_hex(as_bytes(random_bytes(16))));
-  request.body = json::serialize(body);
-  auto response = client.request(request);
+  if (!wish.reason.empty()) body["reason"] = wish.reason;
+  http::SiteRequest asked;
+  asked.request.method = "POST";
+  asked.request.url = "/api/v1/sessions";
+  asked.request.headers.emplace_back("Authorization", "Bearer " + site.token);
+  asked.request.headers.emplace_back("Content-Type", "application/json");
+  // A retry by the library, a node that hands over or another node runs it once.
+  asked.request.headers.emplace_back("Idempotency-Key", to_hex(as_bytes(random_bytes(16))));
+  asked.request.body = json::serialize(body);
+  auto response = client.ask(std::move(asked));
   if (!response) return fail(response);
   boost::system::error_code error;
   const json::value answer = json::parse(response->body, error);
@@ -88,8 +113,13 @@ Result<GrantedSession> request_session(const Site& site, const std::string& endp
   if (!grant) return fail("bad_answer", "The site's grant is malformed");
   session.signed_grant = std::move(*grant);
   if (const auto read = read_grant(session); !read) return fail(read);
-  session.candidates = candidates_of(*object);
-  if (session.candidates.empty()) session.candidates.push_back({at.host, at.port, ""});
+  auto candidates = candidates_of(offer_of(*object), wish.via);
+  if (!candidates) return fail(candidates);
+  session.candidates = std::move(*candidates);
+  if (!session.candidates.empty()) return session;
+  const auto answered = net::Address::parse(client.node());
+  if (!answered) return fail(answered);
+  session.candidates.push_back({answered->host, answered->port, ""});
   return session;
 }
 

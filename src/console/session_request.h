@@ -1,5 +1,6 @@
 // Asks the site for a session: POST /api/v1/sessions.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,16 @@ struct GrantedSession {
   Duration ttl = std::chrono::minutes(15);
 };
 
-[[nodiscard]] Result<GrantedSession> request_session(const Site& site, const std::string& endpoint,
-                                                     const std::vector<std::string>& rights,
-                                                     const std::string& reason,
+struct SessionWish {
+  std::string endpoint;
+  std::vector<std::string> rights;
+  std::string reason;
+  std::string via;  // Node that the first leg dials (core/via.h); empty: as the site says.
+  std::function<void(const std::string&)> notice;  // Another node was asked.
+};
+
+// Codes: those of http::SiteClient and of the API; no_such_node, ambiguous.
+[[nodiscard]] Result<GrantedSession> request_session(const Site& site, const SessionWish& wish,
                                                      const SigningKey& console_key);
 // Fills in what the grant itself says.
 [[nodiscard]] Result<void> read_grant(GrantedSession& session);

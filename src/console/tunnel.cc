@@ -212,7 +212,12 @@ int run_tunnel(const TunnelOptions& options) {
   auto listener = open_listener(options);
   if (!listener) return notices.error(listener.error().text()), kOwnError;
   SigningKey key = SigningKey::generate();
-  auto session = request_session(options.site, options.endpoint, {"tunnel"}, options.reason, key);
+  SessionWish wish{.endpoint = options.endpoint,
+                   .rights = {"tunnel"},
+                   .reason = options.reason,
+                   .via = {},
+                   .notice = [&](const std::string& text) { notices.say(text, false); }};
+  auto session = request_session(options.site, wish, key);
   if (!session) return notices.error(session.error().text()), kOwnError;
   auto tls = net::TlsContext::client(
       {.ca_pem = options.site.ca_pem, .ca_sha256 = {}, .alpn = std::string(wire::kAlpn)});

@@ -1,9 +1,10 @@
 // The repository: a folder of signed metadata (TUF 1.0, consistent snapshots) and packages, changed
 // by these calls only and served as static files.
 //
-//   DIR/keys/           signing keys (keys.h)            DIR/root.json   the root to give to
-//   appliances DIR/repository/     N.root.json N.targets.json N.snapshot.json timestamp.json
-//   DIR/repository/targets/HASH.everspan-site-0.2.0-linux-x86_64.pkg
+//   DIR/keys/                 signing keys (keys.h)
+//   DIR/root.json             the root to give to appliances
+//   DIR/repository/           N.root.json N.targets.json N.snapshot.json timestamp.json
+//   DIR/repository/targets/   HASH.everspan-site-0.2.0-linux-x86_64.pkg
 //
 // Order of writing: packages, targets, snapshot, timestamp last; so a reader, or a crash, never
 // meets a timestamp that names what is not there. One writer at a time (lock file). Blocking.

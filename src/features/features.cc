@@ -15,6 +15,7 @@ constexpr std::array kTable{
     FeatureInfo{Feature::upgrade_plans, "upgrade_plans", {1}},
     FeatureInfo{Feature::endpoint_notes, "endpoint_notes", {2}},
     FeatureInfo{Feature::console_notices, "console_notices", {2}},
+    FeatureInfo{Feature::revocations, "revocations", {2}},
 };
 
 const FeatureInfo& info(Feature feature) {

@@ -33,6 +33,7 @@ enum class Feature : std::uint16_t {
   upgrade_plans,       // Plans as records in settings.
   endpoint_notes,      // Endpoint.note in the record of an endpoint.
   console_notices,     // Notice from a node to consoles (wire 2).
+  revocations,         // Records of kind revocation: which sessions of a person are void.
 };
 
 enum class State { unknown, known, allowed, retired };

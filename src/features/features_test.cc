@@ -35,7 +35,8 @@ TEST(Features, AFeatureIsAllowedFromItsLevelOn) {
 }
 
 TEST(Features, WhatRelease020BringsIsOffUntilTheSiteIsAtLevel2) {
-  for (const Feature it : {Feature::endpoint_notes, Feature::console_notices}) {
+  for (const Feature it :
+       {Feature::endpoint_notes, Feature::console_notices, Feature::revocations}) {
     EXPECT_FALSE(allowed({1}, it)) << feature_name(it);
     EXPECT_TRUE(allowed({2}, it)) << feature_name(it);
   }

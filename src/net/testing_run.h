@@ -49,4 +49,11 @@ bool run_until(asio::io_context& loop, Condition holds) {
   return holds();
 }
 
+// Cancels on the loop, as a scope asks (outside of it a task that ends in that moment would be told
+// to stop after it is gone), and runs until none is left.
+inline bool stop(asio::io_context& loop, TaskScope& scope) {
+  asio::post(loop, [&scope] { scope.cancel(); });
+  return run_until(loop, [&scope] { return scope.running() == 0; });
+}
+
 }  // namespace everspan::net::testing

@@ -35,10 +35,14 @@ struct TlsServerOptions {
 };
 struct TlsClientOptions {
   std::string ca_pem;     // Trusted roots; or
-  std::string ca_sha256;  // hex SHA-256 of the DER of a root that the server must send.
+  std::string ca_sha256;  // hex SHA-256 of the DER of a root that the server must send; or
+                          // `proved_by_exporter`
   std::string alpn;       // Required if not empty.
   std::uint64_t records_per_key = kRecordsPerKey;
   TlsRecordLayer records = default_record_layer();
+  // Any certificate: the caller proves who is there by a signature over the exporter, and hands no
+  // byte to it before.
+  bool proved_by_exporter = false;
 };
 
 class TlsContext {

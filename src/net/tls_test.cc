@@ -123,6 +123,30 @@ TEST_P(Tls, RefusesACertificateOfAnotherRoot) {
   EXPECT_EQ(ends.client.error().code, "tls_certificate");
 }
 
+// Who is there is proved by a signature over the exporter, so that must differ for each connection.
+TEST_P(Tls, AClientThatProvesByTheExporterTakesAnyCertificateAndNoOtherProtocol) {
+  asio::io_context loop;
+  const Site site;
+  TlsClientOptions options{.alpn = "everspan/1"};
+  options.proved_by_exporter = true;
+  std::vector<std::string> exported;
+  for (const char* name : {"site.test", "elsewhere.test", "192.0.2.9"}) {
+    const auto ends = shake(loop, site.server_options(), options, name);
+    ASSERT_TRUE(ends.client && ends.server) << name;
+    exported.push_back((*ends.client)->exporter("EXPORTER-x", 32));
+    EXPECT_EQ(exported.back().size(), 32U);
+    EXPECT_EQ(exported.back(), (*ends.server)->exporter("EXPORTER-x", 32));
+  }
+  EXPECT_NE(exported[0], exported[1]);
+  EXPECT_NE(exported[1], exported[2]);
+  auto alone = site.server_options();
+  alone.certificate_chain_pem = site.root.pem();
+  alone.private_key_pem = site.root.key.pem();
+  EXPECT_TRUE(shake(loop, alone, options).client) << "self-signed";
+  options.alpn = "other/1";
+  EXPECT_FALSE(shake(loop, site.server_options(), options).client);
+}
+
 TEST_P(Tls, APinnedRootIsTrustedAndHandedOut) {
   asio::io_context loop;
   const Site site;

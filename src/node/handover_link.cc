@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <vector>
+
 #include "common/log.h"
 #include "common/version.h"
 #include "proto/handover.pb.h"
@@ -13,6 +15,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kSendWithin = 10s;
 constexpr std::uint32_t kProtocol = 1;
+constexpr std::size_t kSnapshotPartBytes = 64 * 1024;  // Half of what a message may have.
+constexpr std::size_t kSnapshotPartsMax = 1000;
 
 Moves moves_of(const pb::MoveProgress& said) {
   Moves out{said.moved(), said.total(), said.left()};
@@ -26,6 +30,7 @@ Moves moves_of(const pb::MoveProgress& said) {
 struct HandoverLink::Call {
   explicit Call(net::Executor executor) : wakeup(std::move(executor)) {}
   net::Wakeup wakeup;
+  std::vector<pb::SnapshotReply> parts;  // Of a reply that comes in several.
   std::unique_ptr<pb::HandoverMessage> reply;
 };
 
@@ -106,19 +111,54 @@ void HandoverLink::dispatch(pb::HandoverMessage& message) {
     case pb::HandoverMessage::kPushOpenReply:
       return finish(message.push_open_reply().id(), std::move(message));
     case pb::HandoverMessage::kSnapshotRequest: {
-      pb::HandoverMessage reply;
-      reply.mutable_snapshot_reply()->set_id(message.snapshot_request().id());
-      events_.fill_snapshot(*reply.mutable_snapshot_reply());
-      return send(reply);
+      pb::SnapshotReply whole;
+      events_.fill_snapshot(whole);
+      return send_snapshot(message.snapshot_request().id(), whole);
     }
     case pb::HandoverMessage::kSnapshotReply:
-      return finish(message.snapshot_reply().id(), std::move(message));
+      return take_snapshot(message);
     case pb::HandoverMessage::kMoveProgress:
       return events_.on_move_progress(moves_of(message.move_progress()));
     case pb::HandoverMessage::WHAT_NOT_SET:
       log_warning("handover.unknown_message", {});
       return;
   }
+}
+
+// In as many messages as it takes: a thousand sessions do not fit into one.
+void HandoverLink::send_snapshot(std::uint64_t id, pb::SnapshotReply& whole) {
+  pb::HandoverMessage part;
+  std::size_t bytes = 0;
+  part.mutable_snapshot_reply()->set_id(id);
+  for (pb::ClientSnapshot& row : *whole.mutable_clients()) {
+    const std::size_t more = row.ByteSizeLong();
+    if (bytes > 0 && bytes + more > kSnapshotPartBytes) {
+      part.mutable_snapshot_reply()->set_more(true);
+      send(part);
+      part.mutable_snapshot_reply()->clear_more();
+      part.mutable_snapshot_reply()->clear_clients();
+      bytes = 0;
+    }
+    bytes += more;
+    *part.mutable_snapshot_reply()->add_clients() = std::move(row);
+  }
+  send(part);
+}
+
+void HandoverLink::take_snapshot(pb::HandoverMessage& message) {
+  pb::SnapshotReply& part = *message.mutable_snapshot_reply();
+  const std::uint64_t id = part.id();
+  const auto found = calls_.find(id);
+  if (found == calls_.end()) return;
+  Call& call = *found->second;
+  if (part.more() && call.parts.size() < kSnapshotPartsMax) {
+    call.parts.push_back(std::move(part));
+    return;
+  }
+  for (pb::SnapshotReply& earlier : call.parts) {
+    for (pb::ClientSnapshot& row : *earlier.mutable_clients()) *part.add_clients() = std::move(row);
+  }
+  finish(id, std::move(message));
 }
 
 void HandoverLink::finish(std::uint64_t id, pb::HandoverMessage&& message) {

@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "net/async.h"
 #include "net/message_socket.h"
+#include "node/write_path.h"
 
 namespace everspan::pb {
 class HandoverHello;
@@ -28,7 +29,7 @@ struct Moves {
   std::uint64_t left = 0;  // 0: done.
 };
 
-class HandoverLink {
+class HandoverLink : public WritePath::Peer {
  public:
   class Events {
    public:
@@ -44,7 +45,7 @@ class HandoverLink {
   };
 
   HandoverLink(net::Executor executor, net::Fd socket, Events& events);
-  ~HandoverLink();
+  ~HandoverLink() override;
 
   [[nodiscard]] net::Task<> run();  // Until the other process is gone or this is cancelled.
   // Another process took the other's place: nothing more is told to `events`.
@@ -52,12 +53,10 @@ class HandoverLink {
   void say_hello(std::uint16_t probe_port);
   void say_serving(Generation generation, Revision head);
   void say_moved(const Moves& moves);
-  void answer_write(const pb::WriteOutcome& outcome);
+  void answer_write(const pb::WriteOutcome& outcome) override;
 
-  // Code "peer_gone" when the other process ended before it answered: the outcome is unknown and
-  // the same request id may be run again.
   [[nodiscard]] net::Task<Result<std::unique_ptr<pb::WriteOutcome>>> forward_write(
-      std::string transaction, Instant deadline);
+      std::string transaction, Instant deadline) override;
   [[nodiscard]] net::Task<bool> push_open(EndpointId endpoint, std::string signed_grant,
                                           Instant deadline);
   [[nodiscard]] net::Task<std::unique_ptr<pb::SnapshotReply>> snapshot(Instant deadline);
@@ -67,6 +66,8 @@ class HandoverLink {
   void send(const pb::HandoverMessage& message);
   [[nodiscard]] net::Task<> send_loop();
   void dispatch(pb::HandoverMessage& message);
+  void send_snapshot(std::uint64_t id, pb::SnapshotReply& whole);
+  void take_snapshot(pb::HandoverMessage& message);
   void finish(std::uint64_t id, pb::HandoverMessage&& message);
   [[nodiscard]] net::Task<std::unique_ptr<pb::HandoverMessage>> call(
       std::unique_ptr<pb::HandoverMessage> message, std::uint64_t id, Instant deadline);

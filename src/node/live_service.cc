@@ -39,6 +39,14 @@ std::string_view event_name(relay::SessionEventKind kind) {
   return "session.event";
 }
 
+// Words from elsewhere go into the journal only after they were made plain: its detail is JSON.
+std::string plain_words(std::string_view words) {
+  std::string plain;
+  for (const char c : printable(words))
+    if (c != '"' && c != '\\') plain += c;
+  return plain;
+}
+
 }  // namespace
 
 LiveNode::LiveNode(Parts parts) : parts_(std::move(parts)), tasks_(parts_.control) {}
@@ -70,14 +78,24 @@ std::optional<std::string> LiveNode::ended(const SessionId& session) const {
 }
 
 void LiveNode::request_end(const SessionId& session, std::string reason) {
-  auto begin = [this, session, reason = std::move(reason)] {
+  begin_end(session, std::move(reason), {});
+}
+
+void LiveNode::end_revoked(const SessionId& session, const std::string& person,
+                           std::string reason) {
+  begin_end(session, std::move(reason), person);
+}
+
+void LiveNode::begin_end(const SessionId& session, std::string reason, std::string revoked_of) {
+  auto begin = [this, session, reason = std::move(reason), revoked_of = std::move(revoked_of)] {
     if (!ending_.insert(session).second) return;  // Asked already; the tombstone is on its way.
-    tasks_.spawn("end-session", end_now(session, reason));
+    tasks_.spawn("end-session", end_now(session, reason, revoked_of));
   };
   net::asio::post(parts_.control, std::move(begin));
 }
 
-net::Task<> LiveNode::end_now(SessionId session, std::string reason) {
+// `revoked_of`: the person who may have it no more; empty: it ends for another reason.
+net::Task<> LiveNode::end_now(SessionId session, std::string reason, std::string revoked_of) {
   site::Sessions sessions(*context_);
   site::SessionEnd asked{session, reason, 0, 0};
   site::WriteOptions options{random_id<RequestId>(), std::nullopt};
@@ -85,6 +103,16 @@ net::Task<> LiveNode::end_now(SessionId session, std::string reason) {
   ending_.erase(session);
   if (ended) {
     relay_->end_session(session, ended->signed_tombstone);
+    if (!revoked_of.empty() && !ended->was_ended) {
+      store::JournalEntry entry;
+      entry.who = "node";
+      entry.what = "session.revoked";
+      entry.subject = session.hex();
+      entry.at = net::wall_now();
+      entry.detail = fmt::format(R"({{"person":"{}","reason":"{}"}})", plain_words(revoked_of),
+                                 plain_words(reason));
+      parts_.journal.append(std::move(entry));
+    }
     co_return;
   }
   if (ended.error().code == "not_found") {
@@ -117,14 +145,10 @@ void LiveNode::journal(const relay::SessionEvent& event) {
   entry.what = std::string(event_name(event.kind));
   entry.subject = event.session.hex();
   entry.at = net::wall_now();
-  // Words from elsewhere go in only after they were made plain: the detail is JSON.
-  std::string plain;
-  for (const char c : printable(event.detail))
-    if (c != '"' && c != '\\') plain += c;
   entry.detail =
       fmt::format(R"({{"side":"{}","generation":{},"endpoint":"{}","address":"{}","detail":"{}"}})",
                   side_name(event.side), event.generation, event.endpoint.hex(),
-                  printable(event.address), plain);
+                  plain_words(event.address), plain_words(event.detail));
   parts_.journal.append(std::move(entry));
 }
 
@@ -183,18 +207,24 @@ net::Task<std::unique_ptr<pb::SnapshotReply>> LiveNode::peer_snapshot() {
 
 net::Task<Result<api::LiveSnapshot>> LiveNode::snapshot() {
   api::LiveSnapshot out;
-  const relay::RelaySnapshot local = co_await local_snapshot();
-  add_local(local, out);
-  const std::unique_ptr<pb::SnapshotReply> other =
-      co_await net::asio::co_spawn(parts_.control, peer_snapshot(), net::asio::use_awaitable);
-  if (other != nullptr) add_peer(*other, out);
+  const std::unique_ptr<pb::SnapshotReply> here =
+      co_await net::asio::co_spawn(parts_.control, node_part(), net::asio::use_awaitable);
+  add_part(*here, parts_.node, out);
+  if (!parts_.other_node) co_return std::move(out);
+  const Result<std::unique_ptr<pb::SnapshotReply>> there =
+      co_await net::asio::co_spawn(parts_.control, parts_.other_node(), net::asio::use_awaitable);
+  out.whole = there.has_value();
+  if (there && *there != nullptr) add_part(**there, parts_.other_id(), out);
   co_return std::move(out);
 }
 
-void LiveNode::add_local(const relay::RelaySnapshot& from, api::LiveSnapshot& to) const {
-  pb::SnapshotReply reply;
-  fill_reply(from, reply);
-  add_peer(reply, to);
+net::Task<std::unique_ptr<pb::SnapshotReply>> LiveNode::node_part() {
+  const relay::RelaySnapshot local = co_await local_snapshot();
+  auto part = std::make_unique<pb::SnapshotReply>();
+  fill_reply(local, *part);
+  const std::unique_ptr<pb::SnapshotReply> other = co_await peer_snapshot();
+  if (other != nullptr) part->mutable_clients()->MergeFrom(other->clients());
+  co_return part;
 }
 
 void LiveNode::fill_reply(const relay::RelaySnapshot& snapshot, pb::SnapshotReply& reply) const {
@@ -203,7 +233,7 @@ void LiveNode::fill_reply(const relay::RelaySnapshot& snapshot, pb::SnapshotRepl
     pb::ClientSnapshot& row = *reply.add_clients();
     row.set_kind("agent");
     row.set_name(parts_.view.endpoint_name(agent.endpoint).value_or(agent.name));
-    row.set_endpoint(agent.endpoint.raw());
+    row.set_endpoint_id(agent.endpoint.raw());
     row.set_address(agent.address);
     row.set_release(agent.release);
     row.set_since_ms(agent.since_ms);
@@ -215,7 +245,7 @@ void LiveNode::fill_reply(const relay::RelaySnapshot& snapshot, pb::SnapshotRepl
       row.set_kind(session.endpoint == probe_endpoint_ ? "probe" : kind);
       row.set_name(session.session.hex());
       row.set_person(session.person);
-      row.set_endpoint(session.endpoint.raw());
+      row.set_endpoint_id(session.endpoint.raw());
       row.set_session_id(session.session.raw());
       row.set_address(leg.address);
       row.set_release(leg.release);
@@ -229,11 +259,13 @@ void LiveNode::fill_reply(const relay::RelaySnapshot& snapshot, pb::SnapshotRepl
   }
 }
 
-void LiveNode::add_peer(const pb::SnapshotReply& from, api::LiveSnapshot& to) const {
+void LiveNode::add_part(const pb::SnapshotReply& from, const NodeId& node,
+                        api::LiveSnapshot& to) const {
   std::map<SessionId, std::size_t> known;
   for (std::size_t i = 0; i < to.sessions.size(); ++i) known[to.sessions[i].id] = i;
   for (const pb::ClientSnapshot& row : from.clients()) {
-    const Result<EndpointId> endpoint = EndpointId::from_raw(row.endpoint());
+    const Result<EndpointId> endpoint =
+        EndpointId::from_raw(row.endpoint_id().empty() ? row.endpoint() : row.endpoint_id());
     if (!endpoint) continue;  // From a release that says it otherwise: not shown, not fatal.
     const std::string endpoint_name =
         *endpoint == probe_endpoint_
@@ -249,7 +281,7 @@ void LiveNode::add_peer(const pb::SnapshotReply& from, api::LiveSnapshot& to) co
                             to_hex(as_bytes(row.session_id())),
                             row.address(),
                             row.release(),
-                            parts_.node.hex(),
+                            node.hex(),
                             {row.since_ms()},
                             row.generation()});
     }

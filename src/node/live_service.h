@@ -29,6 +29,10 @@ class LiveNode : public relay::Services, public api::LiveService {
     std::function<std::vector<net::Address>()> candidates;  // Of this node, in order.
     // verify() of the API; node/probe.h.
     std::function<net::Task<Result<std::vector<Check>>>()> verify;
+    // The other node's part of a list, on the control executor; nullptr: there is no other node.
+    // Code unreachable.
+    std::function<net::Task<Result<std::unique_ptr<pb::SnapshotReply>>>()> other_node;
+    std::function<NodeId()> other_id;
   };
   explicit LiveNode(Parts parts);
   ~LiveNode() override;
@@ -37,6 +41,8 @@ class LiveNode : public relay::Services, public api::LiveService {
   void set_site(site::Context* context, const SigningKey* grant_key, EndpointId probe_endpoint,
                 std::string probe_key);
   void set_relay(relay::Relay* relay) { relay_ = relay; }
+  // Its person may have it no more: as request_end, and journalled.
+  void end_revoked(const SessionId& session, const std::string& person, std::string reason);
   void set_peer(HandoverLink* peer) { peer_ = peer; }  // Control executor.
 
   // relay::Services
@@ -65,13 +71,15 @@ class LiveNode : public relay::Services, public api::LiveService {
   // This process's own part, for the other process of a hand-over.
   [[nodiscard]] net::Task<relay::RelaySnapshot> local_snapshot();
   void fill_reply(const relay::RelaySnapshot& snapshot, pb::SnapshotReply& reply) const;
+  // Of both processes of this node, for the other node. Control executor.
+  [[nodiscard]] net::Task<std::unique_ptr<pb::SnapshotReply>> node_part();
   [[nodiscard]] net::Task<> join();
 
  private:
-  [[nodiscard]] net::Task<> end_now(SessionId session, std::string reason);
+  void begin_end(const SessionId& session, std::string reason, std::string revoked_of);
+  [[nodiscard]] net::Task<> end_now(SessionId session, std::string reason, std::string revoked_of);
   [[nodiscard]] net::Task<std::unique_ptr<pb::SnapshotReply>> peer_snapshot();
-  void add_local(const relay::RelaySnapshot& from, api::LiveSnapshot& to) const;
-  void add_peer(const pb::SnapshotReply& from, api::LiveSnapshot& to) const;
+  void add_part(const pb::SnapshotReply& from, const NodeId& node, api::LiveSnapshot& to) const;
 
   Parts parts_;
   site::Context* context_ = nullptr;

@@ -41,7 +41,7 @@ void SiteProcess::on_peer(int role, std::string release, int pid, net::Fd handov
   handover_.tasks = std::make_unique<net::TaskScope>(control_);
   handover_.tasks->spawn("handover-link", run_handover(*handover_.link));
   handover_.link->say_hello(net::local_address(probe_listener_.get()).port);
-  if (relay_ != nullptr) relay_->set_peer(std::move(bridge));
+  if (relay_ != nullptr) relay_->set_peer(relay::kOtherProcess, std::move(bridge));
   if (live_ != nullptr) live_->set_peer(handover_.link.get());
   writes_.peer_connected(*handover_.link);
   // A process that comes beside one that serves already hears it at once.
@@ -68,21 +68,37 @@ void SiteProcess::on_handover_closed() {
 
 void SiteProcess::on_peer_gone(int pid, std::string how) {
   log_info("handover.peer_gone", {{"pid", std::to_string(pid)}, {"how", std::move(how)}});
-  if (relay_ != nullptr) relay_->drop_peer();
+  if (relay_ != nullptr) relay_->drop_peer(relay::kOtherProcess);
 }
 
 void SiteProcess::on_peer_hello(const pb::HandoverHello& hello) {
   peer_probe_port_ = static_cast<std::uint16_t>(hello.probe_port());
 }
 
+// Through the pair, so that it waits where the pair's turn is passed on.
 void SiteProcess::on_forwarded_write(std::uint64_t id, std::string transaction) {
-  writes_.forwarded_write(id, std::move(transaction));
+  tasks_.spawn("forwarded-write", run_forwarded_write(id, std::move(transaction)));
+}
+
+net::Task<> SiteProcess::run_forwarded_write(std::uint64_t id, std::string transaction) {
+  Result<std::string> answer = fail("unavailable", "No answer");
+  CallDone done = [&answer](Result<std::string> result) { answer = std::move(result); };
+  co_await answer_write_call(std::move(transaction), done);
+  pb::WriteOutcome out;
+  if (!answer) {
+    out.set_code(answer.error().code);
+    out.set_message(answer.error().message);
+  } else if (!out.ParseFromString(*answer)) {
+    out.set_code("bad_answer");
+  }
+  out.set_id(id);
+  if (handover_.link != nullptr) handover_.link->answer_write(out);
 }
 
 void SiteProcess::on_peer_serving(Generation generation, Revision head) {
   log_info("handover.peer_serves", {{"generation", std::to_string(generation.value)},
                                     {"revision", std::to_string(head.value)}});
-  writes_.peer_serves(generation);
+  writes_.peer_serves(generation.value);
   if (!writes_.serving()) move_ends("upgrade");
 }
 
@@ -173,7 +189,7 @@ net::Task<> SiteProcess::follow_log() {
   if (!watch) co_return give_up("The log cannot be watched: " + watch.error().text());
   std::string said = view_.console_notice().value_or("");
   for (;;) {
-    const Result<std::vector<EndedSession>> ended = view_.follow(*log_);
+    const Result<std::vector<EndedSession>> ended = view_.follow(*log_, net::wall_now());
     if (!ended) {
       // A learner that cannot read does not stop the writer; the writer itself must.
       log_error("log.follow_failed", {{"why", ended.error().text()}});
@@ -183,7 +199,10 @@ net::Task<> SiteProcess::follow_log() {
         relay_->end_session(session.session, session.signed_tombstone);
       for (const EndpointId& endpoint : view_.take_removed_endpoints())
         relay_->close_endpoint(endpoint, "removed");
+      if (view_.take_rights_changed()) look_at_sessions_.notify();
       writes_.set_feature_level(view_.feature_level());
+      const Result<void> certificate = follow_certificate();
+      if (!certificate) log_error("site.bad_certificate", {{"why", certificate.error().text()}});
       if (!writes_.serving() && log_writer_ != nullptr) log_writer_->verify_ahead();
       // The banner was changed, or the level that lets it out was raised.
       std::string notice = view_.console_notice().value_or("");
@@ -216,6 +235,7 @@ net::Task<> SiteProcess::heartbeats() {
     message.mutable_heartbeat()->set_why(now.why);
     message.mutable_heartbeat()->set_committed_revision(view_.applied().value);
     message.mutable_heartbeat()->set_ends_left(static_cast<std::uint32_t>(ends_left_));
+    message.mutable_heartbeat()->set_has_site(identity_ != nullptr);
     base_.send(message);
     const bool waited = co_await net::sleep_for(every);
     if (!waited) co_return;

@@ -21,10 +21,27 @@ std::string slot_name(pb::SlotRole role) {
   }
 }
 
+// A node that was started with --join and has no site yet: alive, and that is all.
+class JoiningHandler : public http::Handler {
+ public:
+  net::Task<http::Response> handle(http::Request request) override {
+    http::Response response;
+    response.status = request.path == "/healthz" ? 200 : 503;
+    response.body =
+        request.path == "/healthz"
+            ? R"({"alive":true})"
+            : R"({"error":{"code":"joining","message":"This node has no site yet","kept":"","next":"On the node that has the site: everspan failover establish"}})";
+    co_return response;
+  }
+};
+
 }  // namespace
 
 void SiteProcess::take_link(std::unique_ptr<net::Transport> link, unsigned thread) {
-  relay_->serve(std::move(link), {}, thread);
+  if (relay_ != nullptr) return relay_->serve(std::move(link), {}, thread);
+  auto shared = std::make_shared<std::unique_ptr<net::Transport>>(std::move(link));
+  auto greet = [this, shared] { tasks_.spawn("door", at_door(shared)); };
+  net::asio::post(control_, std::move(greet));
 }
 
 void SiteProcess::take_http(std::unique_ptr<net::Transport> connection) {
@@ -36,6 +53,11 @@ void SiteProcess::take_http(std::unique_ptr<net::Transport> connection) {
 net::Task<> SiteProcess::serve_connection(std::shared_ptr<std::unique_ptr<net::Transport>> from) {
   const std::shared_ptr<http::Drain> drain = drain_.load();  // Lives as long as the connection.
   const http::Limits limits;
+  if (api_ == nullptr) {  // Joined: no site to ask about yet.
+    JoiningHandler joining;
+    co_await http::serve_http(std::move(*from), std::string(), joining, limits, *drain);
+    co_return;
+  }
   co_await http::serve_http(std::move(*from), std::string(), *api_, limits, *drain);
 }
 

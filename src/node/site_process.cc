@@ -30,13 +30,14 @@ SiteProcess::SiteProcess(net::IoThreads& control, net::IoThreads& api_threads, n
       api_executor_(api_threads.executor(0)),
       io_(io),
       base_(control_, std::move(base), *this),
-      writes_(control_, pool_, *this),
+      writes_(control_, log_backend_, *this),
       acceptor_(control_, io, *this),
       probe_acceptor_(control_, io, *this),
       tasks_(control_),
       http_tasks_(api_executor_),
       stopped_(control_),
       ends_moved_(control_),
+      look_at_sessions_(control_),
       started_(net::now()) {
   drain_ = std::make_shared<http::Drain>();
 }
@@ -54,8 +55,15 @@ net::Task<Result<void>> SiteProcess::run() {
   const Result<void> opened = open_store();
   if (!opened) co_return fail(opened);
   if (!welcome.has_init()) {
-    const Result<void> site = co_await open_site();
-    if (!site) co_return fail(site);
+    const Result<site::SiteIdentity> identity = site::load_identity(*log_);
+    waits_for_site_ = !identity && identity.error().code == "no_site";
+    if (waits_for_site_) {
+      const Result<void> door = open_door();
+      if (!door) co_return fail(door);
+    } else {
+      const Result<void> site = co_await open_site();
+      if (!site) co_return fail(site);
+    }
   }
   tasks_.spawn("base-link", base_.run());
   tasks_.spawn("heartbeats", heartbeats());
@@ -75,6 +83,8 @@ Result<void> SiteProcess::open_store() {
   options.now = [] { return net::wall_now(); };
   if (base_.welcome().has_init())
     options.new_site = store::NewSite{random_id<LineageId>(), Epoch{1}};
+  // A joined node begins with an empty log, an ancestor of all.
+  if (base_.welcome().join()) options.new_site = store::NewSite{LineageId{}, Epoch{0}};
   Result<std::unique_ptr<store::FaultVfs>> faults = store::fault_vfs_for_armed();
   if (!faults) return fail(faults);
   log_faults_ = std::move(*faults);
@@ -82,7 +92,7 @@ Result<void> SiteProcess::open_store() {
   Result<std::unique_ptr<store::LogWriter>> writer = store::LogWriter::open(std::move(options));
   if (!writer) return fail(writer);
   log_writer_ = std::move(*writer);
-  writes_.set_log(log_writer_.get());
+  log_backend_.set_log(log_writer_.get());
   Result<std::unique_ptr<store::LogReader>> reader = store::LogReader::open(paths_.log());
   if (!reader) return fail(reader);
   log_ = std::move(*reader);
@@ -94,7 +104,7 @@ Result<void> SiteProcess::open_store() {
   Result<std::unique_ptr<store::Journal>> opened = store::Journal::open(std::move(journal));
   if (!opened) return fail(opened);
   journal_ = std::move(*opened);
-  return {};
+  return open_pair();
 }
 
 net::Task<Result<void>> SiteProcess::open_site() {
@@ -116,7 +126,7 @@ net::Task<Result<void>> SiteProcess::open_site() {
   if (!catalog) co_return fail(catalog);
   catalog_ = std::move(*catalog);
   context_ = std::make_unique<site::Context>(site::Context{
-      *log_, writes_, *catalog_, *identity_, *secrets_, node_, [] { return net::wall_now(); }});
+      *log_, *pair_, *catalog_, *identity_, *secrets_, node_, [] { return net::wall_now(); }});
 
   Result<SigningKey> probe_key = node::probe_key(secrets_->request_key);
   if (!probe_key) co_return fail(probe_key);
@@ -131,14 +141,17 @@ net::Task<Result<void>> SiteProcess::open_site() {
   recorder_ = std::move(*recorder);
 
   live_ = std::make_unique<LiveNode>(LiveNode::Parts{
-      control_, view_, *journal_, node_, [this] { return own_addresses(); },
-      [this] { return net::asio::co_spawn(control_, verify_here(), net::asio::use_awaitable); }});
+      control_, view_, *journal_, node_, [this] { return candidates(); },
+      [this] { return net::asio::co_spawn(control_, verify_here(), net::asio::use_awaitable); },
+      [this] { return clients_of_other(); }, [this] { return pair_->peer().value_or(NodeId{}); }});
   live_->set_site(context_.get(), &secrets_->grant_key, probe_endpoint(*probe_key_),
                   probe_key_->public_key());
   relay_ = std::make_unique<relay::Relay>(io_, *live_, recorder_.get());
   live_->set_relay(relay_.get());
   upgrade_ = std::make_unique<NodeUpgrade>(NodeUpgrade::Parts{
-      control_, upgrade_pool_, paths_, base_, writes_, *log_, view_, *journal_, node_,
+      control_, upgrade_pool_, paths_, base_, *pair_,
+      [this] { return writes_.serving() && pair_->active() && pair_->serves(); }, *log_, view_,
+      *journal_, node_,
       [this] {
         site::Settings settings(*context_);
         const std::string stored = settings.appliance_text("updates.source").value_or("");
@@ -147,19 +160,23 @@ net::Task<Result<void>> SiteProcess::open_site() {
                                    line == std::string::npos ? "" : stored.substr(line + 1)};
       },
       base_.welcome().trusted_root(), secrets_->request_key,
-      [this] { return probe(peer_probe_port_); }, [this] { return health(); }});
+      [this] { return probe(peer_probe_port_); }, [this] { return health(); },
+      [this] { return pair_->peer(); }, [this] { return pair_->roles(); },
+      [this](std::string what, std::string body, Instant deadline) {
+        return pair_->call(std::move(what), std::move(body), deadline);
+      },
+      [this](bool to_this_node) { return pair_->become(to_this_node, "upgrade"); }});
   passwords_ = std::make_unique<access::PasswordWorkers>();
-  api_ = std::make_unique<api::Api>(api::Services{*context_, *passwords_, *journal_, *live_, *this,
-                                                  *upgrade_, *upgrade_, paths_.recordings(),
-                                                  api_executor_, [] { return net::now(); }});
+  api_ = std::make_unique<api::Api>(
+      api::Services{*context_, *passwords_, *journal_, *live_, *this, *upgrade_, *upgrade_,
+                    *failover_, paths_.recordings(), api_executor_, [] { return net::now(); }});
 
-  Result<net::TlsContext> tls = net::TlsContext::server({identity_->certificate_chain_pem(),
-                                                         secrets_->certificate_key_pem,
-                                                         {std::string(wire::kAlpn), "http/1.1"}});
-  if (!tls) co_return fail(tls);
-  const auto shared = std::make_shared<const net::TlsContext>(std::move(*tls));
-  acceptor_.set_context(shared);
-  probe_acceptor_.set_context(shared);
+  const Result<void> certificate = use_certificate();
+  if (!certificate) co_return fail(certificate);
+  auto node_links = [this](std::unique_ptr<net::Transport> link, std::string early, unsigned) {
+    take_node_link(std::move(link), std::move(early));
+  };
+  relay_->take_node_links(std::move(node_links));
   const Result<void> authority = write_authority();
   if (!authority) co_return fail(authority);
   const Result<void> probing = start_probe_listener();
@@ -208,24 +225,31 @@ net::Task<Result<void>> SiteProcess::make_site() {
 }
 
 net::Task<> SiteProcess::serve_now(Generation generation) {
-  if (identity_ == nullptr) {
+  if (identity_ == nullptr && waits_for_site_) {
+    if (!awaiting_site_) tasks_.spawn("await-site", await_site());
+    awaiting_site_ = true;
+  } else if (identity_ == nullptr) {
     const Result<void> made = co_await make_site();
     if (!made) co_return give_up("The site cannot be made: " + made.error().text());
   }
   if (!writes_.serving()) co_return;  // Released again meanwhile.
-  relay_->stop_migrating();
-  relay_->drain(false);
+  if (relay_ != nullptr) {
+    relay_->stop_migrating();
+    relay_->drain(false);
+  }
+  const bool took_over = handover_.link != nullptr;
   // First of all: writes wait for this word at the process that let go. The ends that it sends here
   // wait in the listeners' backlog until they are accepted, below.
   const Revision revision = log_writer_->head();
   if (handover_.link != nullptr) {
-    upgrade_->expect_moves();
+    if (upgrade_ != nullptr) upgrade_->expect_moves();
     handover_.link->say_serving(generation, revision);
   }
   if (drain_.load()->requested) drain_ = std::make_shared<http::Drain>();
   std::vector<int> listeners;
   for (const ListenerFd& listener : base_.listeners()) listeners.push_back(listener.fd.get());
-  ready_ = true;  // Before the first connection is taken: its question may be this one.
+  // Before the first connection is taken: its question may be this one.
+  ready_ = identity_ != nullptr;
   // Granted anew by a base that was restarted, it accepts already.
   if (!acceptor_.accepting()) acceptor_.start(listeners);
   generation_ = generation;
@@ -235,7 +259,9 @@ net::Task<> SiteProcess::serve_now(Generation generation) {
   message.mutable_activated()->set_generation(generation.value);
   message.mutable_activated()->set_head_revision(revision.value);
   base_.send(message);
-  upgrade_->start_runner();
+  pair_->start(generation, took_over);
+  if (upgrade_ != nullptr && pair_->serves()) upgrade_->start_runner();
+  look_at_sessions_.notify();  // What the one before left undone.
   log_info("site.serving", {{"generation", std::to_string(generation.value)},
                             {"revision", std::to_string(revision.value)}});
 }
@@ -251,15 +277,15 @@ void SiteProcess::start_accepting() {
   serving_now_ = true;
 }
 
-void SiteProcess::serving(Generation generation) {
+void SiteProcess::serving(std::uint64_t generation) {
   serving_now_ = true;
-  tasks_.spawn("serve", serve_now(generation));
+  tasks_.spawn("serve", serve_now(Generation{generation}));
 }
 
-void SiteProcess::not_serving(Generation generation, std::string why) {
+void SiteProcess::not_serving(std::uint64_t generation, std::string why) {
   serving_now_ = false;
   pb::SiteToBase message;
-  message.mutable_not_activated()->set_generation(generation.value);
+  message.mutable_not_activated()->set_generation(generation);
   message.mutable_not_activated()->set_code("not_raised");
   message.mutable_not_activated()->set_message(why);
   base_.send(message);
@@ -270,24 +296,25 @@ void SiteProcess::stop_accepting() {
   tasks_.spawn("leave", leave());
 }
 
-void SiteProcess::released(Generation generation, store::LogHead head) {
+void SiteProcess::released(std::uint64_t generation, store::LogHead head) {
   failpoint("site.before_released");
+  pair_->stop();  // What ran here has been acknowledged by the other node as well.
   if (relay_ != nullptr) ends_left_ = 1;  // Counted when the other process serves (move_ends).
   pb::SiteToBase message;
-  message.mutable_released()->set_generation(generation.value);
+  message.mutable_released()->set_generation(generation);
   message.mutable_released()->set_head_revision(head.revision.value);
   message.mutable_released()->set_head_hash(to_string(Bytes(head.hash)));
   base_.send(message);
-  log_info("site.released", {{"generation", std::to_string(generation.value)},
+  log_info("site.released", {{"generation", std::to_string(generation)},
                              {"revision", std::to_string(head.revision.value)}});
 }
 
 void SiteProcess::on_activate(Generation generation) {
   failpoint("site.before_activate");
-  writes_.granted(generation);
+  writes_.granted(generation.value);
 }
 void SiteProcess::on_release_writer(Generation generation) {
-  writes_.ask_release(generation);
+  writes_.ask_release(generation.value);
 }
 
 void SiteProcess::on_role_changed(int role, std::string why) {

@@ -2,9 +2,11 @@
 // retires (docs/decisions/2026-11-23-base-and-site.md).
 //
 //   start:  greet base -> open the store -> (a site exists: open it) -> Ready
-//   serve:  Activate -> generation raised in the log -> (new site: first transaction) -> accept ->
-//   Activated leave:  ReleaseWriter -> stop accepting, finish writes -> Released -> forward writes
-//   -> migrate the ends end:    Retire -> wait for the ends to have moved -> exit 0
+//   serve:  Activate -> generation raised in the log -> (new site: first transaction) -> accept
+//           -> Activated
+//   leave:  ReleaseWriter -> stop accepting, finish writes -> Released -> forward writes
+//           -> migrate the ends
+//   end:    Retire -> wait for the ends to have moved -> exit 0
 //
 // All of it on the control executor, but what a member says otherwise.
 #pragma once
@@ -21,8 +23,12 @@
 #include "node/base_link.h"
 #include "node/core/absence.h"
 #include "node/data_paths.h"
+#include "node/failover_node.h"
 #include "node/handover_link.h"
 #include "node/live_service.h"
+#include "node/log_backend.h"
+#include "node/node_door.h"
+#include "node/pair_service.h"
 #include "node/probe.h"
 #include "node/site_view.h"
 #include "node/upgrade_service.h"
@@ -40,6 +46,7 @@ namespace everspan::node {
 class SiteProcess : public BaseLink::Events,
                     public HandoverLink::Events,
                     public WritePath::Host,
+                    public PairService::Host,
                     public Acceptor::Sink,
                     public api::NodeService {
  public:
@@ -72,9 +79,21 @@ class SiteProcess : public BaseLink::Events,
   // WritePath::Host
   void start_accepting() override;
   void stop_accepting() override;
-  void serving(Generation generation) override;
-  void not_serving(Generation generation, std::string why) override;
-  void released(Generation generation, store::LogHead head) override;
+  void serving(std::uint64_t generation) override;
+  void not_serving(std::uint64_t generation, std::string why) override;
+  void released(std::uint64_t generation, store::LogHead head) override;
+
+  // PairService::Host
+  void role_changed(failover::Role role, const std::string& why) override;
+  void move_ends_to_peer() override;
+  void peer_link(ProvedLink link) override;
+  void peer_here() override;
+  void peer_gone() override;
+  void send_snapshot(std::uint64_t link) override;
+  void answer_call(const std::string& what, const std::string& body, CallDone done) override;
+  void cannot_go_on(std::string why) override { give_up(std::move(why)); }
+  [[nodiscard]] std::vector<net::Address> own_addresses() const override;
+  [[nodiscard]] std::optional<SiteId> site_id() const override;
 
   // Acceptor::Sink, on io threads
   void take_link(std::unique_ptr<net::Transport> link, unsigned thread) override;
@@ -97,6 +116,7 @@ class SiteProcess : public BaseLink::Events,
   [[nodiscard]] net::Task<> follow_log();
   [[nodiscard]] net::Task<> heartbeats();
   [[nodiscard]] net::Task<> look_after_sessions();
+  [[nodiscard]] net::Task<Result<void>> end_void();
   [[nodiscard]] net::Task<Result<void>> end_abandoned();
   [[nodiscard]] net::Task<Result<void>> forget_ended();
   [[nodiscard]] net::Task<> run_handover(HandoverLink& link);
@@ -106,8 +126,26 @@ class SiteProcess : public BaseLink::Events,
   [[nodiscard]] net::Task<Result<std::vector<api::LiveService::Check>>> verify_here();
   [[nodiscard]] net::Task<Result<std::string>> probe(std::uint16_t port);
   [[nodiscard]] upgrade::Health health() const;
-  [[nodiscard]] std::vector<net::Address> own_addresses() const;
+  [[nodiscard]] std::vector<net::Address> candidates() const;
   void move_ends(std::string reason);
+  [[nodiscard]] Result<void> open_pair();
+  [[nodiscard]] Result<void> open_door();
+  [[nodiscard]] net::Task<> at_door(std::shared_ptr<std::unique_ptr<net::Transport>> link);
+  void take_node_link(std::unique_ptr<net::Transport> link, std::string early);
+  [[nodiscard]] net::Task<> greet_node(std::shared_ptr<std::unique_ptr<net::Transport>> link,
+                                       std::string early);
+  void take_proved(ProvedLink link);
+  void node_refused(const NodeDoor::Refused& refused);
+  [[nodiscard]] net::Task<Result<void>> name_in_certificate(std::string host);
+  [[nodiscard]] net::Task<Result<void>> give_appliance(NodeId node);
+  [[nodiscard]] Result<void> use_certificate();
+  [[nodiscard]] Result<void> follow_certificate();
+  [[nodiscard]] net::Task<> await_site();
+  [[nodiscard]] net::Task<> run_forwarded_write(std::uint64_t id, std::string transaction);
+  [[nodiscard]] net::Task<> answer_write_call(std::string body, CallDone done);
+  [[nodiscard]] net::Task<Result<std::unique_ptr<pb::SnapshotReply>>> clients_of_other();
+  [[nodiscard]] net::Task<> answer_clients_call(CallDone done);
+  [[nodiscard]] net::Task<> answer_upgrade_call(std::string what, std::string body, CallDone done);
   void give_up(std::string why);
 
   net::IoThreads& control_threads_;
@@ -119,12 +157,17 @@ class SiteProcess : public BaseLink::Events,
   DataPaths paths_;
   NodeId node_;
   BaseLink base_;
+  LogBackend log_backend_{pool_};
   WritePath writes_;
   SiteView view_;
   std::unique_ptr<store::FaultVfs> log_faults_;  // Of armed failpoints; before its users.
   std::unique_ptr<store::LogWriter> log_writer_;
   std::unique_ptr<store::LogReader> log_;
   std::unique_ptr<store::Journal> journal_;
+  std::unique_ptr<PairService> pair_;
+  std::unique_ptr<FailoverNode> failover_;
+  std::unique_ptr<NodeDoor> door_;  // Reads the files of pair_.
+  std::shared_ptr<net::TlsContext> tls_;
   std::unique_ptr<site::Catalog> catalog_;
   std::unique_ptr<site::SiteIdentity> identity_;
   std::unique_ptr<site::SiteSecrets> secrets_;
@@ -152,12 +195,15 @@ class SiteProcess : public BaseLink::Events,
   net::TaskScope http_tasks_;  // API executor.
   net::Wakeup stopped_;
   net::Wakeup ends_moved_;
-  std::size_t ends_left_ = 0;  // Legs and standing links that still have to move away from here.
+  net::Wakeup look_at_sessions_;  // An account was changed, or this process has begun to serve.
+  std::size_t ends_left_ = 0;     // Legs and standing links that still have to move away from here.
   Absence absence_;
   std::string stop_why_;
   bool stop_in_order_ = false;
   bool retiring_ = false;
   bool serving_now_ = false;
+  bool waits_for_site_ = false;  // Joined: the log is empty still.
+  bool awaiting_site_ = false;
   std::atomic<bool> ready_{false};
   Generation generation_;
   Instant started_;

@@ -35,19 +35,47 @@ Result<void> SiteView::load(store::LogReader& log, WallTime now) {
   banner_ = std::move(fresh.banner_);
   endpoints_ = std::move(fresh.endpoints_);
   ended_ = std::move(fresh.ended_);
-  applied_ = head->revision;
+  applied_ = *head;
   return {};
 }
 
-Result<std::vector<EndedSession>> SiteView::follow(store::LogReader& log) {
+// The entries in between are gone, or another history took their place: what changed is found by
+// comparing.
+Result<void> SiteView::load_again(store::LogReader& log, WallTime now,
+                                  std::vector<EndedSession>& newly_ended) {
+  const auto [endpoints, ended] = [this] {
+    const std::shared_lock lock(mutex_);
+    return std::pair(endpoints_, ended_);
+  }();
+  const Result<void> loaded = load(log, now);
+  if (!loaded) return loaded;
+  const std::unique_lock lock(mutex_);
+  for (const auto& [id, facts] : ended_)
+    if (!ended.contains(id)) newly_ended.push_back({id, facts.signed_tombstone});
+  for (const auto& [id, facts] : endpoints)
+    if (!endpoints_.contains(id)) removed_.push_back(id);
+  return {};
+}
+
+Result<std::vector<EndedSession>> SiteView::follow(store::LogReader& log, WallTime now) {
   std::vector<EndedSession> newly_ended;
   for (;;) {
-    Result<store::LogReader::Entries> batch = log.entries(applied(), kEntriesAtOnce);
+    const store::LogHead from = [this] {
+      const std::shared_lock lock(mutex_);
+      return applied_;
+    }();
+    Result<store::LogReader::Entries> batch = log.entries(from.revision, kEntriesAtOnce, from.hash);
+    if (!batch && (batch.error().code == "compacted" || batch.error().code == "diverged")) {
+      const Result<void> loaded = load_again(log, now, newly_ended);
+      if (!loaded) return fail(loaded);
+      continue;
+    }
     if (!batch) return fail(batch);
     if (batch->entries.empty()) return newly_ended;
     const std::unique_lock lock(mutex_);
     for (const store::LogEntry& entry : batch->entries) {
       for (const store::Operation& operation : entry.operations) {
+        if (operation.kind == "account" || operation.kind == "revocation") rights_changed_ = true;
         if (operation.action == store::Action::erase) {
           erase(operation.kind, operation.key);
           continue;
@@ -55,8 +83,8 @@ Result<std::vector<EndedSession>> SiteView::follow(store::LogReader& log) {
         const Result<void> done = put(operation.kind, operation.key, operation.bytes, &newly_ended);
         if (!done) return fail(done);
       }
-      applied_ = entry.revision;
     }
+    applied_ = batch->last;
   }
 }
 
@@ -124,7 +152,7 @@ void SiteView::forget_old(WallTime now) {
 
 Revision SiteView::applied() const {
   const std::shared_lock lock(mutex_);
-  return applied_;
+  return applied_.revision;
 }
 
 SiteView::SiteFacts SiteView::site() const {
@@ -168,6 +196,11 @@ std::optional<std::string> SiteView::ended(const SessionId& id) const {
   const auto found = ended_.find(id);
   if (found == ended_.end()) return std::nullopt;
   return found->second.signed_tombstone;
+}
+
+bool SiteView::take_rights_changed() {
+  const std::unique_lock lock(mutex_);
+  return std::exchange(rights_changed_, false);
 }
 
 std::vector<EndpointId> SiteView::take_removed_endpoints() {

@@ -41,8 +41,9 @@ class SiteView {
 
   // Everything that is committed. Again after a rebuild.
   [[nodiscard]] Result<void> load(store::LogReader& log, WallTime now);
-  // Entries since; returns the sessions that ended in them, so that the relay can be told.
-  [[nodiscard]] Result<std::vector<EndedSession>> follow(store::LogReader& log);
+  // Entries since; returns the sessions that ended in them, so that the relay can be told. Loads
+  // again when the log no longer has them.
+  [[nodiscard]] Result<std::vector<EndedSession>> follow(store::LogReader& log, WallTime now);
   void forget_old(WallTime now);
 
   [[nodiscard]] Revision applied() const;
@@ -54,6 +55,8 @@ class SiteView {
   [[nodiscard]] std::optional<std::string> endpoint_key(const EndpointId& id) const;
   [[nodiscard]] std::optional<std::string> endpoint_name(const EndpointId& id) const;
   [[nodiscard]] std::optional<std::string> ended(const SessionId& id) const;
+  // Whether an account or a revocation was written since the last call.
+  [[nodiscard]] bool take_rights_changed();
   // Endpoints that were erased since the last call.
   [[nodiscard]] std::vector<EndpointId> take_removed_endpoints();
 
@@ -66,6 +69,8 @@ class SiteView {
     std::string signed_tombstone;
     std::int64_t ended_at_ms = 0;
   };
+  Result<void> load_again(store::LogReader& log, WallTime now,
+                          std::vector<EndedSession>& newly_ended);
   Result<void> put(std::string_view kind, std::string_view key, std::string_view bytes,
                    std::vector<EndedSession>* newly_ended);
   void erase(std::string_view kind, std::string_view key);
@@ -78,7 +83,8 @@ class SiteView {
   std::unordered_map<EndpointId, EndpointFacts> endpoints_;
   std::unordered_map<SessionId, EndedFacts> ended_;
   std::vector<EndpointId> removed_;
-  Revision applied_;
+  bool rights_changed_ = false;
+  store::LogHead applied_;
 };
 
 }  // namespace everspan::node

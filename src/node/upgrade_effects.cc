@@ -106,7 +106,7 @@ Result<void> copy_log(const std::string& log, const std::string& to) {
 
 net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> NodeUpgrade::releases(
     bool refresh) {
-  const Source source = parts_.source();
+  const Source source = source_now();
   if (refresh && source.url.empty())
     co_return fail("no_source", "No update server is set", "Nothing was changed",
                    "Set one: everspan updates source URL");
@@ -126,7 +126,13 @@ net::Task<Result<std::vector<upgrade::SiteSnapshot::Candidate>>> NodeUpgrade::re
   co_return out;
 }
 
-net::Task<Result<upgrade::SiteSnapshot>> NodeUpgrade::site_snapshot(bool refresh) {
+NodeUpgrade::Source NodeUpgrade::source_now() const {
+  Source own = parts_.source();
+  return own.url.empty() ? given_source_ : own;
+}
+
+// What this node's base says, without the releases that could follow.
+net::Task<Result<upgrade::SiteSnapshot>> NodeUpgrade::snapshot_of_base() {
   upgrade::SiteSnapshot site;
   Result<std::unique_ptr<pb::BaseReply>> base = co_await base_status();
   if (!base) co_return fail(base);
@@ -150,9 +156,15 @@ net::Task<Result<upgrade::SiteSnapshot>> NodeUpgrade::site_snapshot(bool refresh
   site.node = parts_.node;
   site.platform = update::host_platform();
   site.feature_level = parts_.view.feature_level();
+  co_return site;
+}
+
+net::Task<Result<upgrade::SiteSnapshot>> NodeUpgrade::site_snapshot(bool refresh) {
+  Result<upgrade::SiteSnapshot> site = co_await snapshot_of_base();
+  if (!site) co_return fail(site);
   Result<std::vector<upgrade::SiteSnapshot::Candidate>> known = co_await releases(refresh);
   if (!known) co_return fail(known);
-  site.releases = std::move(*known);
+  site->releases = std::move(*known);
   co_return site;
 }
 
@@ -178,7 +190,8 @@ net::Task<Result<api::UpdateList>> NodeUpgrade::list_here(bool refresh) {
   co_return out;
 }
 
-net::Task<Result<void>> NodeUpgrade::perform(upgrade::Action action, upgrade::EffectCall call) {
+net::Task<Result<void>> NodeUpgrade::perform_here(upgrade::Action action,
+                                                  upgrade::EffectCall call) {
   const std::string name = "plan." + std::string(upgrade::word(action));
   failpoint(name + ".before");
   Result<void> done;
@@ -258,7 +271,7 @@ net::Task<Result<void>> NodeUpgrade::resolve(upgrade::EffectCall call) {
 }
 
 net::Task<Result<void>> NodeUpgrade::fetch(upgrade::EffectCall call) {
-  const Metadata metadata{parts_.paths.metadata(), parts_.trusted_root, parts_.source(), metadata_};
+  const Metadata metadata{parts_.paths.metadata(), parts_.trusted_root, source_now(), metadata_};
   const std::string out_dir = parts_.paths.incoming();
   const std::function<Result<std::string>()> work = [metadata, target = call.to.target_name,
                                                      out_dir] {
@@ -339,8 +352,7 @@ net::Task<> NodeUpgrade::legs_have_moved() {
 
 net::Task<Result<void>> NodeUpgrade::raise_level(upgrade::EffectCall call) {
   if (parts_.view.feature_level() >= call.to.feature_level) co_return Result<void>();
-  if (!parts_.writes.serving())
-    co_return fail("not_writer", "This process does not write any more");
+  if (!parts_.serving()) co_return fail("not_writer", "This process does not write any more");
   pb::FeatureLevelRecord record;
   record.set_level(call.to.feature_level);
   record.set_raised_by_plan(call.plan.raw());

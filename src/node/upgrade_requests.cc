@@ -63,7 +63,7 @@ net::Task<Result<std::optional<store::Outcome>>> NodeUpgrade::first_outcome(Requ
 net::Task<Result<void>> NodeUpgrade::runner_drives() {
   const Instant deadline = net::now() + kRunnerWithin;
   while (runner_ == nullptr || !runner_->running()) {
-    const bool hopeless = !parts_.writes.serving() || net::now() >= deadline;
+    const bool hopeless = !parts_.serving() || net::now() >= deadline;
     if (hopeless) co_return Result<void>(std::unexpected(no_runner()));
     const bool waited = co_await net::sleep_for(kLookEvery);
     if (!waited) co_return Result<void>(std::unexpected(no_runner()));
@@ -74,7 +74,9 @@ net::Task<Result<void>> NodeUpgrade::runner_drives() {
 net::Task<Result<upgrade::Plan>> NodeUpgrade::plan_here(upgrade::ApplyRequest request) {
   const Result<void> drives = co_await runner_drives();
   if (!drives) co_return fail(drives);
-  co_return co_await runner_->dry_run(std::move(request));
+  const Result<upgrade::SitePlan::Stored> made = co_await runner_->dry_run(std::move(request));
+  if (!made) co_return fail(made);
+  co_return upgrade::flat(*made).plan;
 }
 
 net::Task<Result<api::UpgradeAsked>> NodeUpgrade::apply_here(upgrade::ApplyRequest request) {
@@ -89,9 +91,11 @@ net::Task<Result<api::UpgradeAsked>> NodeUpgrade::apply_here(upgrade::ApplyReque
   if (entry && !entry->entries.empty() && entry->entries.front().revision == revision)
     for (const store::Operation& operation : entry->entries.front().operations) {
       if (operation.kind != "plan") continue;
-      const auto made = upgrade::decode_plan(operation.bytes);
+      const auto made = upgrade::decode_site_plan(operation.bytes);
       if (!made) continue;
-      const Result<void> same = used_for_this(made->plan, request);
+      upgrade::Plan plan = upgrade::flat(*made).plan;
+      if (made->parts.size() > 1) plan.policy.auto_finalize = made->auto_finalize;
+      const Result<void> same = used_for_this(plan, request);
       if (!same) co_return fail(same);
     }
   co_return api::UpgradeAsked{request.plan, true};

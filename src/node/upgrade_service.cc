@@ -45,7 +45,7 @@ net::Task<> NodeUpgrade::run_runner() {
     log_info("upgrade.runner_ended", {{"why", ended.error().text()}});
     const std::string& code = ended.error().code;
     if (code != "not_writer" && code != "superseded" && code != "released") co_return;
-    while (!parts_.writes.serving()) {
+    while (!parts_.serving()) {
       const bool notified = co_await writes_again_.wait_until(Instant::max());
       if (!notified) co_return;  // stop_runner()
     }
@@ -103,8 +103,7 @@ net::Task<Result<std::optional<std::string>>> NodeUpgrade::load_plan() {
 
 net::Task<Result<void>> NodeUpgrade::save_plan(std::string record, RequestId request) {
   // Only the writer drives a plan: a forwarded save would let two drive it.
-  if (!parts_.writes.serving())
-    co_return fail("not_writer", "This process does not write any more");
+  if (!parts_.serving()) co_return fail("not_writer", "This process does not write any more");
   store::Transaction transaction;
   transaction.request_id = request;
   transaction.writes.push_back(store::Write::put("plan", "current", std::move(record)));
@@ -113,7 +112,7 @@ net::Task<Result<void>> NodeUpgrade::save_plan(std::string record, RequestId req
   co_return Result<void>();
 }
 
-net::Task<Result<std::optional<upgrade::EffectAnswer>>> NodeUpgrade::query(std::string key) {
+net::Task<Result<std::optional<upgrade::EffectAnswer>>> NodeUpgrade::query_here(std::string key) {
   auto request = std::make_unique<pb::BaseRequest>();
   request->set_key("query/" + std::to_string(getpid()) + "/" + std::to_string(next_status_++));
   request->mutable_query()->set_of(key);
@@ -125,7 +124,7 @@ net::Task<Result<std::optional<upgrade::EffectAnswer>>> NodeUpgrade::query(std::
       upgrade::EffectAnswer{(*reply)->ok(), (*reply)->code(), (*reply)->message()});
 }
 
-net::Task<Result<upgrade::Observation>> NodeUpgrade::observe() {
+net::Task<Result<upgrade::Observation>> NodeUpgrade::observe_here() {
   Result<std::unique_ptr<pb::BaseReply>> reply = co_await base_status();
   if (!reply) co_return fail(reply);
   upgrade::Observation seen;
@@ -142,10 +141,6 @@ net::Task<Result<upgrade::Observation>> NodeUpgrade::observe() {
   seen.last_switch = status.last_switch();
   seen.feature_level = parts_.view.feature_level();
   co_return seen;
-}
-
-net::Task<Result<upgrade::Health>> NodeUpgrade::sample_health() {
-  co_return parts_.health();
 }
 
 void NodeUpgrade::step_changed(const upgrade::Plan& plan, const upgrade::Step& step) {
@@ -199,8 +194,9 @@ net::Task<Result<api::UpgradeView>> NodeUpgrade::status_here() {
   const Result<std::optional<std::string>> record = co_await load_plan();
   if (!record) co_return fail(record);
   if (!record->has_value()) co_return view;
-  Result<upgrade::PlanState::Stored> stored = upgrade::decode_plan(**record);
-  if (!stored) co_return fail(stored);
+  const Result<upgrade::SitePlan::Stored> whole = upgrade::decode_site_plan(**record);
+  if (!whole) co_return fail(whole);
+  std::optional<upgrade::PlanState::Stored> stored = upgrade::flat(*whole);
   view.progress.any = true;
   view.progress.state = std::string(upgrade::api_state(*stored));
   if (stored->cursor < stored->plan.steps.size())

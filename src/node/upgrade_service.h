@@ -14,6 +14,7 @@
 #include "net/async.h"
 #include "node/base_link.h"
 #include "node/data_paths.h"
+#include "node/handover_link.h"
 #include "node/site_view.h"
 #include "node/worker_pool.h"
 #include "node/write_path.h"
@@ -35,7 +36,8 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
     WorkerPool& pool;
     DataPaths paths;
     BaseLink& base;
-    WritePath& writes;
+    site::Writer& writes;
+    std::function<bool()> serving;  // This process of this node takes the site's writes.
     store::LogReader& log;
     SiteView& view;
     store::Journal& journal;
@@ -46,6 +48,13 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
     // A probe session through the other (candidate) process.
     std::function<net::Task<Result<std::string>>()> probe_candidate;
     std::function<upgrade::Health()> health;
+    // The other node of the pair; none: there is no pair.
+    std::function<std::optional<NodeId>()> other;
+    std::function<upgrade::Roles()> roles;
+    std::function<net::Task<Result<std::string>>(std::string what, std::string body,
+                                                 Instant deadline)>
+        call_other;
+    std::function<net::Task<Result<void>>(bool to_this_node)> hand_over;
   };
   explicit NodeUpgrade(Parts parts);
   ~NodeUpgrade() override;
@@ -65,10 +74,14 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   [[nodiscard]] net::Task<Result<void>> save_plan(std::string record, RequestId request) override;
   [[nodiscard]] net::Task<Result<void>> perform(upgrade::Action action,
                                                 upgrade::EffectCall call) override;
+  [[nodiscard]] net::Task<Result<std::optional<upgrade::SiteSnapshot>>> backup_snapshot(
+      bool refresh) override;
   [[nodiscard]] net::Task<Result<std::optional<upgrade::EffectAnswer>>> query(
-      std::string key) override;
-  [[nodiscard]] net::Task<Result<upgrade::Observation>> observe() override;
-  [[nodiscard]] net::Task<Result<upgrade::Health>> sample_health() override;
+      NodeId node, std::string key) override;
+  [[nodiscard]] net::Task<Result<upgrade::Observation>> observe(NodeId node) override;
+  [[nodiscard]] net::Task<Result<upgrade::Health>> sample_health(NodeId node) override;
+  [[nodiscard]] net::Task<Result<upgrade::Roles>> observe_roles() override;
+  [[nodiscard]] net::Task<Result<void>> hand_over(NodeId to) override;
   void step_changed(const upgrade::Plan& plan, const upgrade::Step& step) override;
 
   // api::UpgradeService
@@ -84,7 +97,18 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
 
   [[nodiscard]] net::Task<Result<std::unique_ptr<pb::BaseReply>>> base_status();
 
+  // A call of the other node's plan (upgrade_remote.cc). Code unknown_call.
+  [[nodiscard]] net::Task<Result<std::string>> answer_other(std::string what, std::string body);
+
  private:
+  [[nodiscard]] net::Task<Result<void>> perform_here(upgrade::Action action,
+                                                     upgrade::EffectCall call);
+  [[nodiscard]] net::Task<Result<std::optional<upgrade::EffectAnswer>>> query_here(std::string key);
+  [[nodiscard]] net::Task<Result<upgrade::Observation>> observe_here();
+  [[nodiscard]] net::Task<Result<void>> perform_there(upgrade::Action action,
+                                                      upgrade::EffectCall call);
+  [[nodiscard]] net::Task<Result<upgrade::SiteSnapshot>> snapshot_of_base();
+  [[nodiscard]] Source source_now() const;
   [[nodiscard]] net::Task<> run_runner();
   [[nodiscard]] net::Task<Result<void>> resolve(upgrade::EffectCall call);
   [[nodiscard]] net::Task<Result<void>> fetch(upgrade::EffectCall call);
@@ -116,6 +140,7 @@ class NodeUpgrade : public upgrade::UpgradeEffects,
   net::Wakeup moves_ended_;
   std::set<RequestId> under_way_;  // Requests that are being answered here.
   WallTime checked_at_;
+  Source given_source_;                   // By the primary, for a node that has none of its own.
   std::shared_ptr<std::mutex> metadata_;  // One at a time uses the metadata folder (pool threads).
 };
 

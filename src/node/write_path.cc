@@ -34,8 +34,8 @@ struct WritePath::Pending {
   std::uint64_t peer_call = 0;  // 0: not the peer's.
 };
 
-WritePath::WritePath(net::Executor control, WorkerPool& pool, Host& host)
-    : control_(control), pool_(pool), host_(host), tasks_(control) {}
+WritePath::WritePath(net::Executor control, Backend& backend, Host& host)
+    : control_(control), backend_(backend), host_(host), tasks_(control) {}
 
 WritePath::~WritePath() = default;
 
@@ -87,22 +87,28 @@ net::Task<Result<store::Outcome>> WritePath::submit_here(store::Transaction tran
   co_return *pending->result;
 }
 
-void WritePath::granted(Generation generation) {
-  feed(Core::Granted{generation.value, 0});
+void WritePath::granted(std::uint64_t turn, std::uint64_t head_needed) {
+  feed(Core::Granted{turn, head_needed});
 }
-void WritePath::ask_release(Generation generation) {
-  feed(Core::AskRelease{generation.value});
+void WritePath::have_head(std::uint64_t revision) {
+  feed(Core::HaveHead{revision});
 }
-void WritePath::peer_connected(HandoverLink& link) {
-  peer_ = &link;
+void WritePath::ask_release(std::uint64_t turn) {
+  feed(Core::AskRelease{turn});
+}
+void WritePath::abort_release() {
+  feed(Core::AbortRelease{});
+}
+void WritePath::peer_connected(Peer& peer) {
+  peer_ = &peer;
   feed(Core::PeerConnected{});
 }
 void WritePath::peer_lost() {
   peer_ = nullptr;
   feed(Core::PeerLost{});
 }
-void WritePath::peer_serves(Generation generation) {
-  feed(Core::PeerServes{generation.value});
+void WritePath::peer_serves(std::uint64_t turn) {
+  feed(Core::PeerServes{turn});
 }
 
 void WritePath::forwarded_write(std::uint64_t id, std::string transaction) {
@@ -122,24 +128,24 @@ void WritePath::forwarded_write(std::uint64_t id, std::string transaction) {
 
 void WritePath::perform(const Core::Action& action) {
   if (const auto* raising = std::get_if<Core::RaiseLog>(&action)) {
-    tasks_.spawn("raise-generation", raise(Generation{raising->turn}));
+    tasks_.spawn("raise-turn", raise(raising->turn));
   } else if (std::get_if<Core::StartAccepting>(&action) != nullptr) {
     host_.start_accepting();
   } else if (std::get_if<Core::StopAccepting>(&action) != nullptr) {
     host_.stop_accepting();
   } else if (const auto* serving = std::get_if<Core::TellServing>(&action)) {
-    host_.serving(Generation{serving->turn});
+    host_.serving(serving->turn);
   } else if (const auto* not_serving = std::get_if<Core::TellNotServing>(&action)) {
-    host_.not_serving(Generation{not_serving->turn}, not_serving->why);
+    host_.not_serving(not_serving->turn, not_serving->why);
   } else if (const auto* released = std::get_if<Core::TellReleased>(&action)) {
     auto done = [this, turn = released->turn](Result<store::LogHead> head) {
       auto tell = [this, turn, head = std::move(head)] {
         if (!head) log_error("log.release_failed", {{"why", head.error().text()}});
-        host_.released(Generation{turn}, head ? *head : store::LogHead{});
+        host_.released(turn, head ? *head : store::LogHead{});
       };
       net::asio::post(control_, std::move(tell));
     };
-    log_->release(std::move(done));
+    backend_.release(std::move(done));
   } else if (const auto* run = std::get_if<Core::RunWrite>(&action)) {
     run_write(run->id);
   } else if (const auto* forwarding = std::get_if<Core::ForwardWrite>(&action)) {
@@ -149,20 +155,12 @@ void WritePath::perform(const Core::Action& action) {
   }
 }
 
-net::Task<> WritePath::raise(Generation generation) {
-  store::LogWriter* log = log_;
-  if (log == nullptr) {
-    feed(Core::RaiseFailed{generation.value, "this process has no log open"});
-    co_return;
-  }
-  const std::function<Result<void>()> work = [log, generation] {
-    return log->become_writer(generation);
-  };
-  const Result<void> raised = co_await pool_.run(work);
+net::Task<> WritePath::raise(std::uint64_t turn) {
+  const Result<void> raised = co_await backend_.raise(turn);
   if (raised) {
-    feed(Core::Raised{generation.value});
+    feed(Core::Raised{turn});
   } else {
-    feed(Core::RaiseFailed{generation.value, raised.error().text()});
+    feed(Core::RaiseFailed{turn, raised.error().text()});
   }
 }
 
@@ -176,7 +174,7 @@ void WritePath::run_write(const std::string& id) {
     auto tell = [this, id, result = std::move(result)]() mutable { ran(id, std::move(result)); };
     net::asio::post(control_, std::move(tell));
   };
-  log_->submit(found->second->transaction, std::move(done));
+  backend_.run(found->second->transaction, std::move(done));
 }
 
 void WritePath::ran(const std::string& id, Result<store::Outcome> result) {

@@ -2,8 +2,7 @@
 //
 // Invariants
 //   E1  A token enrols at most `uses` endpoints before it expires; each use and its endpoint are
-//   one
-//       transaction. A retry of the same enrolment (same token, key, name) runs once.
+//       one transaction. A retry of the same enrolment (same token, key, name) runs once.
 //   E2  Names are unique, whatever their case. An endpoint's id follows from its public key.
 #pragma once
 #include <optional>

@@ -1,7 +1,6 @@
 #include "site/identity.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include <array>
 
@@ -68,12 +67,7 @@ std::string derive_secret(const std::string& request_key, std::string_view purpo
   std::string words(purpose);
   words += '\0';
   words += request.raw();
-  std::array<unsigned char, 32> out{};
-  unsigned size = out.size();
-  const auto* made = HMAC(EVP_sha256(), request_key.data(), static_cast<int>(request_key.size()),
-                          as_bytes(words).data(), words.size(), out.data(), &size);
-  check(made != nullptr && size == out.size(), "HMAC-SHA256 works");
-  return to_string(out);
+  return hmac_sha256(request_key, words);
 }
 
 }  // namespace everspan::site

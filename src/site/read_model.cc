@@ -10,7 +10,8 @@
 namespace everspan::site {
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 3;  // 2: endpoint_note. 3: sessions_by_end.
+// 2: endpoint_note. 3: sessions_by_end. 4: sessions.revision.
+constexpr std::int64_t kSchemaVersion = 4;
 
 const char* const kTables[] = {
     "CREATE TABLE endpoints (id TEXT PRIMARY KEY, name TEXT NOT NULL, platform TEXT NOT NULL, "
@@ -31,7 +32,7 @@ const char* const kTables[] = {
     "endpoint_name TEXT NOT NULL, person TEXT NOT NULL, recording TEXT NOT NULL, "
     "open_reason TEXT NOT NULL, opened_at_ms INTEGER NOT NULL, ended INTEGER NOT NULL, "
     "ended_at_ms INTEGER NOT NULL, end_reason TEXT NOT NULL, bytes_c2a INTEGER NOT NULL, "
-    "bytes_a2c INTEGER NOT NULL, ttl_s INTEGER NOT NULL) WITHOUT ROWID",
+    "bytes_a2c INTEGER NOT NULL, ttl_s INTEGER NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX sessions_by_time ON sessions (ended, opened_at_ms)",
     "CREATE INDEX sessions_newest ON sessions (opened_at_ms)",
     "CREATE INDEX sessions_by_end ON sessions (ended_at_ms) WHERE ended = 1",
@@ -47,6 +48,7 @@ constexpr std::array kKinds{
     TableOfKind{kKindToken, "DELETE FROM tokens WHERE key = ?"},
     TableOfKind{kKindEnrolToken, "DELETE FROM enrol_tokens WHERE key = ?"},
     TableOfKind{kKindSession, "DELETE FROM sessions WHERE id = ?"},
+    TableOfKind{kKindRevocation, ""},
     TableOfKind{kKindSite, ""},
     TableOfKind{kKindSecret, ""},
     TableOfKind{kKindEndpointName, ""},
@@ -103,13 +105,14 @@ Result<void> put_enrol_token(store::Database& db, const store::Record& record) {
 Result<void> put_session(store::Database& db, const store::Record& record) {
   const auto session = parse_record<pb::SessionRecord>(kKindSession, record.bytes);
   if (!session) return fail(session);
-  return db.run(
-      "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", record.key,
-      hex(session->endpoint_id()), session->endpoint_name(), session->person(),
-      recording_word(*session), session->reason(), std::int64_t{session->opened_at_ms()},
-      std::int64_t{session->has_tombstone() ? 1 : 0},
-      std::int64_t{session->tombstone().ended_at_ms()}, session->tombstone().reason(),
-      number(session->bytes_c2a()), number(session->bytes_a2c()), number(session->ttl_s()));
+  return db.run("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                record.key, hex(session->endpoint_id()), session->endpoint_name(),
+                session->person(), recording_word(*session), session->reason(),
+                std::int64_t{session->opened_at_ms()},
+                std::int64_t{session->has_tombstone() ? 1 : 0},
+                std::int64_t{session->tombstone().ended_at_ms()}, session->tombstone().reason(),
+                number(session->bytes_c2a()), number(session->bytes_a2c()),
+                number(session->ttl_s()), number(record.revision.value));
 }
 
 Result<SessionRow> session_row(const store::Statement& row) {
@@ -268,6 +271,23 @@ Result<std::uint64_t> Catalog::live_session_count() {
 
 Result<std::uint64_t> Catalog::ended_session_count() {
   return count("SELECT count(*) FROM sessions WHERE ended = 1");
+}
+
+Result<std::vector<Catalog::LiveSession>> Catalog::live_sessions() {
+  std::vector<LiveSession> found;
+  const auto take = [&found](const store::Statement& row) -> Result<void> {
+    const auto id = SessionId::from_hex(row.bytes(0));
+    if (!id) return fail(id);
+    found.push_back({*id, std::string(row.bytes(1)), {static_cast<std::uint64_t>(row.integer(2))}});
+    return {};
+  };
+  auto read = model_->read([&](store::Database& db) {
+    return each_row(
+        db, "SELECT id, person, revision FROM sessions WHERE ended = 0 ORDER BY person, id",
+        [](store::Statement&) {}, take);
+  });
+  if (!read) return fail(read);
+  return found;
 }
 
 Result<std::vector<SessionId>> Catalog::sessions_ended_before(WallTime time, std::size_t limit) {

@@ -70,6 +70,13 @@ class Catalog {
   [[nodiscard]] Result<std::optional<SessionRow>> session(const SessionId& id);
   [[nodiscard]] Result<std::uint64_t> live_session_count();
   [[nodiscard]] Result<std::uint64_t> ended_session_count();
+  // Their id, person and revision only.
+  struct LiveSession {
+    SessionId id;
+    std::string person;
+    Revision opened;
+  };
+  [[nodiscard]] Result<std::vector<LiveSession>> live_sessions();  // In order of person.
   // In order of their end.
   [[nodiscard]] Result<std::vector<SessionId>> sessions_ended_before(WallTime time,
                                                                      std::size_t limit);

@@ -22,6 +22,7 @@ inline constexpr std::string_view kKindEnrolToken = "enrol_token";
 inline constexpr std::string_view kKindEndpoint = "endpoint";
 inline constexpr std::string_view kKindEndpointName = "endpoint_name";
 inline constexpr std::string_view kKindSession = "session";
+inline constexpr std::string_view kKindRevocation = "revocation";
 inline constexpr std::string_view kKindSetting = "setting";
 inline constexpr std::string_view kKindFeatureLevel = "feature_level";  // proto/level.proto
 

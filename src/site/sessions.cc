@@ -54,6 +54,14 @@ void set_recording(pb::SessionRecord& record, const std::string& word) {
   record.set_recording_off(off);
 }
 
+// How long the session goes on for an end without a leg, and for the site without any end: one
+// number, in the grant (docs/decisions/2026-11-27-revocations.md).
+std::uint32_t time_to_live(Settings& settings) {
+  const std::int64_t least =
+      std::min(settings.number("session.ttl_s"), settings.number("session.max_offline_s"));
+  return static_cast<std::uint32_t>(std::max<std::int64_t>(least, access::kSessionTtlSecondsMin));
+}
+
 Result<void> check_opening(const SessionOpening& asked) {
   if (auto good = access::check_rights(asked.rights); !good) return good;
   if (asked.console_key.size() != 32)
@@ -113,7 +121,7 @@ net::Task<Result<OpenedSession>> Sessions::open(SessionOpening asked, WriteOptio
     fresh.set_grant_not_after_ms(
         now.after(std::chrono::seconds(settings.number("session.grant_ttl_s"))).unix_ms);
     set_recording(fresh, settings.text("session.recording"));
-    fresh.set_ttl_s(static_cast<std::uint32_t>(settings.number("session.ttl_s")));
+    fresh.set_ttl_s(time_to_live(settings));
     fresh.set_console_key(asked.console_key);
     fresh.set_epoch(meta->epoch.value);
     store::Transaction transaction;

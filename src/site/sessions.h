@@ -2,7 +2,8 @@
 //
 // Invariants
 //   S1  A session's id, grant and tombstone are fixed by its record: asked again, they are the
-//   same. S2  A session ends once; later ends get the first tombstone.
+//       same.
+//   S2  A session ends once; later ends get the first tombstone.
 #pragma once
 #include <optional>
 #include <string>

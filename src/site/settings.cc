@@ -61,7 +61,8 @@ constexpr std::array kKnown{
           .least = kEndedSessionKeptLeast.count(),
           .most = 315'360'000},
     Known{.key = "session.max_offline_s",
-          .description = "How long sessions go on without the site's control plane, in seconds",
+          .description = "An end that is cut off from the site goes on for so long, in seconds, "
+                         "or for session.ttl_s where that is less",
           .number_default = 3'600,
           .least = 0,
           .most = 604'800},

@@ -240,6 +240,26 @@ TEST_F(SiteTest, AnOpenedSessionCarriesAGrantThatTheAgentCanCheck) {
   EXPECT_EQ(opened->expires_at.unix_ms, site.now().unix_ms + 300'000);
 }
 
+// What an end may do alone is in its grant, which the agent checks by itself.
+TEST_F(SiteTest, TheShorterOfTimeToLiveAndTimeOfflineIsInTheGrant) {
+  ASSERT_TRUE(run(endpoints.enrol(enrolment(enrol_token(), "web"))));
+  const auto ttl_with = [&](std::int64_t ttl, std::int64_t offline) {
+    const std::pair<const char*, std::int64_t> values[] = {{"session.ttl_s", ttl},
+                                                           {"session.max_offline_s", offline}};
+    for (const auto& [key, value] : values)
+      EXPECT_TRUE(run(settings.put(key, value, "site/alice", new_write())));
+    const auto opened = run(sessions.open(opening("web"), new_write()));
+    EXPECT_EQ(sessions.find(opened->id).value()->ttl_s,
+              access::verify_grant(opened->signed_grant, site.identity->id,
+                                   site.identity->grant_public_key)
+                  ->ttl_s);
+    return sessions.find(opened->id).value()->ttl_s;
+  };
+  EXPECT_EQ(ttl_with(900, 3600), 900U);
+  EXPECT_EQ(ttl_with(900, 60), 60U);
+  EXPECT_EQ(ttl_with(900, 0), access::kSessionTtlSecondsMin);
+}
+
 TEST_F(SiteTest, RecordingOffIsStoredAsMetadataForOlderReleases) {
   ASSERT_TRUE(run(endpoints.enrol(enrolment(enrol_token(), "web"))));
   const auto put = [&](const char* word) {

@@ -4,34 +4,13 @@
 
 #include "proto/records.pb.h"
 #include "site/records.h"
+#include "site/revocations.h"
 
 namespace everspan::site {
 namespace {
 
-constexpr std::string_view kPrefix = "site/";
-
-std::string key_of(const std::string& name) {
-  return std::string(kPrefix) + name;
-}
-
 bool has(const std::vector<std::string>& scopes, std::string_view scope) {
   return std::ranges::find(scopes, scope) != scopes.end();
-}
-
-bool is_administrator(const pb::Account& account) {
-  const std::vector<std::string> scopes(account.scopes().begin(), account.scopes().end());
-  return !account.disabled() &&
-         std::ranges::all_of(access::scopes_of(access::Area::site),
-                             [&](std::string_view each) { return has(scopes, each); });
-}
-
-UserRow row_of(const pb::Account& account, Revision revision) {
-  return {.name = account.name(),
-          .scopes = {account.scopes().begin(), account.scopes().end()},
-          .administrator = is_administrator(account),
-          .disabled = account.disabled(),
-          .created_at = {account.created_at_ms()},
-          .revision = revision};
 }
 
 // W2
@@ -45,15 +24,40 @@ Result<void> may_manage(const access::Identity& by, const auto& scopes) {
   return {};
 }
 
-std::unexpected<Error> no_user(const std::string& name) {
-  return fail("not_found", "There is no user " + printable(name, 80), "Nothing was changed",
-              "See everspan user list");
-}
-
 }  // namespace
 
+Users::Users(Context& context, access::Area area)
+    : site_(context), area_(area), prefix_(account_key(area, context.node, "")) {}
+
+bool Users::is_administrator(const pb::Account& account) const {
+  const std::vector<std::string> scopes(account.scopes().begin(), account.scopes().end());
+  return !account.disabled() &&
+         std::ranges::all_of(access::scopes_of(area_),
+                             [&](std::string_view each) { return has(scopes, each); });
+}
+
+UserRow Users::row_of(const pb::Account& account, Revision revision) const {
+  return {.name = account.name(),
+          .scopes = {account.scopes().begin(), account.scopes().end()},
+          .administrator = is_administrator(account),
+          .disabled = account.disabled(),
+          .created_at = {account.created_at_ms()},
+          .revision = revision};
+}
+
+std::string Users::command(const std::string& words) const {
+  return "everspan user " + words + (area_ == access::Area::site ? "" : " --appliance");
+}
+
+std::unexpected<Error> Users::no_user(const std::string& name) const {
+  const char* whose =
+      area_ == access::Area::site ? "There is no user " : "This appliance has no account ";
+  return fail("not_found", whose + printable(name, 80), "Nothing was changed",
+              "See " + command("list"));
+}
+
 Result<std::vector<UserRow>> Users::list() {
-  const auto records = site_.log.list(kKindAccount, kPrefix);
+  const auto records = site_.log.list(kKindAccount, prefix_);
   if (!records) return fail(records);
   std::vector<UserRow> rows;
   for (const store::Record& record : *records) {
@@ -76,14 +80,15 @@ Result<UserRow> Users::find(const std::string& name) {
 
 net::Task<Result<store::Outcome>> Users::add(access::Identity by, UserRow user,
                                              std::string password_hash, WriteOptions options) {
+  if (auto may = access::require(by, area_, ""); !may) co_return fail(may);
   if (auto good = access::check_name("user's name", user.name); !good) co_return fail(good);
-  if (auto good = access::check_scopes(access::Area::site, user.scopes); !good)
-    co_return fail(good);
+  if (auto good = access::check_scopes(area_, user.scopes); !good) co_return fail(good);
   if (auto may = may_manage(by, user.scopes); !may) co_return fail(may);
   const std::int64_t now_ms = site_.now().unix_ms;
   pb::Account account;
   account.set_name(user.name);
-  account.set_area(pb::AREA_SITE);
+  account.set_area(area_ == access::Area::site ? pb::AREA_SITE : pb::AREA_APPLIANCE);
+  if (area_ == access::Area::appliance) account.set_node_id(site_.node.raw());
   account.set_password_hash(std::move(password_hash));
   for (std::string& scope : user.scopes) account.add_scopes(std::move(scope));
   account.set_created_at_ms(now_ms);
@@ -92,10 +97,13 @@ net::Task<Result<store::Outcome>> Users::add(access::Identity by, UserRow user,
   transaction.request_id = options.request_id;
   transaction.writes.push_back(store::Write::put(std::string(kKindAccount), key_of(user.name),
                                                  account.SerializeAsString(), Revision{0}));
+  if (auto good = add_revocation(transaction, nullptr, &account, by.account); !good)
+    co_return fail(good);
   auto outcome = co_await site_.writer.submit(std::move(transaction));
   if (!outcome && outcome.error().code == "conflict")
-    co_return fail("conflict", "There is a user " + user.name + " already", "Nothing was changed",
-                   "Choose another name, or change him: everspan user show " + user.name);
+    co_return fail("conflict", "There is an account " + user.name + " already",
+                   "Nothing was changed",
+                   "Choose another name, or change it: " + command("show " + user.name));
   co_return outcome;
 }
 
@@ -104,7 +112,7 @@ net::Task<Result<store::Outcome>> Users::change_scopes(access::Identity by, std:
                                                        std::vector<std::string> take,
                                                        WriteOptions options) {
   for (const auto* words : {&give, &take})
-    if (auto good = access::check_scopes(access::Area::site, *words); !good) co_return fail(good);
+    if (auto good = access::check_scopes(area_, *words); !good) co_return fail(good);
   Edit edit = [give = std::move(give), take = std::move(take)](pb::Account& account) {
     std::vector<std::string> scopes;
     for (const std::string& scope : account.scopes())
@@ -153,7 +161,7 @@ net::Task<Result<store::Outcome>> Users::remove(access::Identity by, std::string
 
 // Its record is written again as it is, under its revision: that is the condition (W1).
 Result<store::Record> Users::another_administrator(const std::string& key) {
-  auto records = site_.log.list(kKindAccount, kPrefix);
+  auto records = site_.log.list(kKindAccount, prefix_);
   if (!records) return fail(records);
   for (store::Record& record : *records) {
     if (record.key == key) continue;
@@ -161,17 +169,28 @@ Result<store::Record> Users::another_administrator(const std::string& key) {
     if (!account) return fail(account);
     if (is_administrator(*account)) return std::move(record);
   }
-  return fail("refused", "This is the last administrator: the site would have nobody left",
+  const std::string whole = area_ == access::Area::site ? "the site" : "this appliance";
+  return fail("refused", "This is the last administrator: " + whole + " would have nobody left",
               "Nothing was changed",
-              "Give another user every scope first: everspan user grant NAME --administrator");
+              "Give another one every scope first: " + command("grant NAME --administrator"));
+}
+
+Result<void> Users::add_revocation(store::Transaction& to, const pb::Account* before,
+                                   const pb::Account* after, const std::string& by) {
+  if (area_ != access::Area::site) return {};  // An appliance's accounts have no sessions.
+  auto write = Revocations(site_).write_for(before, after, by);
+  if (!write) return fail(write);
+  if (*write) to.writes.push_back(std::move(**write));
+  return {};
 }
 
 Result<store::Transaction> Users::transaction_for(const access::Identity& by,
                                                   const store::Record& record, const Edit& edit) {
+  if (auto may = access::require(by, area_, ""); !may) return fail(may);
   auto account = parse_record<pb::Account>(kKindAccount, record.bytes);
   if (!account) return fail(account);
   if (auto may = may_manage(by, account->scopes()); !may) return fail(may);
-  const bool was_administrator = is_administrator(*account);
+  const pb::Account before = *account;
   const auto after = edit(*account);
   if (!after) return fail(after);
   if (auto may = may_manage(by, account->scopes()); !may) return fail(may);
@@ -183,8 +202,11 @@ Result<store::Transaction> Users::transaction_for(const access::Identity& by,
     transaction.writes.push_back(
         store::Write::put(kind, record.key, account->SerializeAsString(), record.revision));
   }
-  const bool stays = *after == After::keep && is_administrator(*account);
-  if (!was_administrator || stays) return transaction;
+  const bool stays = *after == After::keep;
+  if (auto good = add_revocation(transaction, &before, stays ? &*account : nullptr, by.account);
+      !good)
+    return fail(good);
+  if (!is_administrator(before) || (stays && is_administrator(*account))) return transaction;
   auto other = another_administrator(record.key);
   if (!other) return fail(other);
   transaction.writes.push_back(

@@ -139,5 +139,108 @@ TEST_F(UsersTest, WhatALaterReleaseAddedToAnAccountSurvives) {
   EXPECT_NE(after.find(unknown), std::string::npos);
 }
 
+// The same rules within the other area; the fixture's `root` is the first one there.
+struct ApplianceUsersTest : testing::Test {
+  static std::vector<std::string> every_scope() {
+    const auto all = access::scopes_of(Area::appliance);
+    return {all.begin(), all.end()};
+  }
+  std::string add(const std::string& name, std::vector<std::string> scopes) {
+    return code_of(
+        run(users.add(root, {.name = name, .scopes = std::move(scopes)}, "hash", new_write())));
+  }
+  std::string disable(const std::string& name) {
+    return code_of(run(users.set_disabled(root, name, true, new_write())));
+  }
+  LocalSite site;
+  Users users{*site.context, Area::appliance};
+  Accounts accounts{*site.context};
+  const access::Identity root{Area::appliance, "root", every_scope()};
+};
+
+TEST_F(ApplianceUsersTest, AreThoseOfThisApplianceOnly) {
+  EXPECT_EQ(add("carol", {"updates"}), "");
+  EXPECT_EQ(add("alice", {"updates"}), "") << "a user of the site is somebody else";
+  EXPECT_EQ(add("dave", {"sessions"}), "bad_scope");
+  const auto rows = users.list().value();
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_EQ(rows[1].name, "carol");
+  EXPECT_TRUE(rows[2].administrator) << rows[2].name;
+  EXPECT_EQ(Users(*site.context).list().value().size(), 1U);
+  EXPECT_EQ(site.log->list(kKindRevocation).value().size(), 0U);
+}
+
+TEST_F(ApplianceUsersTest, AnotherNodeHasItsOwn) {
+  ASSERT_EQ(add("carol", {"updates"}), "");
+  const auto carol = accounts.find(Area::appliance, "carol").value().value();
+  const std::string token = run(accounts.issue_token(carol, "test")).value().token;
+  Context other{*site.log,
+                *site.writer,
+                *site.catalog,
+                *site.identity,
+                *site.secrets,
+                random_id<NodeId>(),
+                [this] { return site.now(); }};
+  Users elsewhere(other, Area::appliance);
+  EXPECT_TRUE(elsewhere.list().value().empty());
+  EXPECT_EQ(code_of(elsewhere.find("carol")), "not_found");
+  EXPECT_EQ(code_of(run(elsewhere.set_password(root, "carol", "mine", new_write()))), "not_found");
+  EXPECT_EQ(code_of(Accounts(other).authenticate(token)), "unauthenticated");
+  EXPECT_EQ(code_of(run(elsewhere.add(root, {.name = "carol", .scopes = {}}, "h", new_write()))),
+            "")
+      << "a name is taken on its own node only";
+  EXPECT_TRUE(accounts.authenticate(token));
+}
+
+TEST_F(ApplianceUsersTest, TheLastAdministratorOfTheNodeStays) {
+  EXPECT_EQ(disable("root"), "refused");
+  EXPECT_EQ(code_of(run(users.remove(root, "root", new_write()))), "refused");
+  EXPECT_EQ(code_of(run(users.change_scopes(root, "root", {}, {"node"}, new_write()))), "refused");
+  // One of another node does not count.
+  Context other{*site.log,
+                *site.writer,
+                *site.catalog,
+                *site.identity,
+                *site.secrets,
+                random_id<NodeId>(),
+                [this] { return site.now(); }};
+  Users elsewhere(other, Area::appliance);
+  ASSERT_TRUE(
+      run(elsewhere.add(root, {.name = "root2", .scopes = every_scope()}, "h", new_write())));
+  EXPECT_EQ(disable("root"), "refused");
+  ASSERT_EQ(add("carol", every_scope()), "");
+  EXPECT_EQ(disable("root"), "");
+}
+
+TEST_F(ApplianceUsersTest, NobodyReachesOverFromTheSite) {
+  const auto all = access::scopes_of(Area::site);
+  const access::Identity alice{Area::site, "alice", {all.begin(), all.end()}};
+  EXPECT_EQ(code_of(run(users.set_password(alice, "root", "mine", new_write()))), "forbidden");
+  EXPECT_EQ(code_of(run(users.add(alice, {.name = "eve", .scopes = {}}, "h", new_write()))),
+            "forbidden");
+  EXPECT_EQ(code_of(run(Users(*site.context).set_disabled(root, "alice", true, new_write()))),
+            "forbidden");
+}
+
+TEST_F(ApplianceUsersTest, TokensEndWithADisablingANewPasswordAndTheAccount) {
+  const auto token_of = [this](const char* name) {
+    const auto account = accounts.find(Area::appliance, name).value().value();
+    return run(accounts.issue_token(account, "test")).value().token;
+  };
+  ASSERT_EQ(add("carol", {"updates"}), "");
+  const std::string first = token_of("carol");
+  site.pass(std::chrono::milliseconds(5));
+  EXPECT_EQ(disable("carol"), "");
+  ASSERT_TRUE(run(users.set_disabled(root, "carol", false, new_write())));
+  EXPECT_EQ(code_of(accounts.authenticate(first)), "unauthenticated") << "for good";
+  const std::string second = token_of("carol");
+  site.pass(std::chrono::milliseconds(5));
+  ASSERT_TRUE(run(users.set_password(root, "carol", "h2", new_write())));
+  EXPECT_EQ(code_of(accounts.authenticate(second)), "unauthenticated");
+  const std::string third = token_of("carol");
+  ASSERT_TRUE(run(users.remove(root, "carol", new_write())));
+  EXPECT_EQ(code_of(accounts.authenticate(third)), "unauthenticated");
+}
+
 }  // namespace
 }  // namespace everspan::site

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "store/log.h"
-#include "store/test_support/log_fixture.h"
+#include "store/test_support/log_pair.h"
 
 namespace everspan::store {
 namespace {
@@ -14,6 +14,7 @@ namespace {
 struct World {
   const char* name;
   std::function<void(const std::string& path)> prepare;
+  bool paired = false;  // Each write is on another node's log before it is acknowledged.
 };
 
 void use_once(const std::string& path, int writes) {
@@ -38,18 +39,37 @@ class LogContract : public testing::TestWithParam<World> {
     auto head = reader_->head();
     ASSERT_OK(head);
     start_ = head->revision;
+    if (GetParam().paired) start_follower();
   }
   void TearDown() override {
     if (!writer_) return;
+    if (link_) link_->disconnect();
+    follower_.reset();
     writer_.reset();
     const auto verified = reader_->verify();
     EXPECT_TRUE(verified) << verified.error().text();
   }
 
+  void start_follower() {
+    auto follower = LogWriter::open(follower_options(folder_ / "follower.db"));
+    ASSERT_OK(follower);
+    follower_ = std::move(*follower);
+    follower_->refuse_unconfirmed(not_primary());
+    ASSERT_OK(follower_->become_writer({1}, LogWriter::Tail::keep));
+    ASSERT_OK(catch_up(*reader_, *follower_, Epoch{1}));
+    link_ = std::make_shared<MemoryLink>(*writer_, *follower_, Epoch{1}, folder_ / "orphans");
+    writer_->set_replication(link_);
+  }
+  static std::vector<NodeId> stores() {
+    return GetParam().paired ? MemoryLink::stores() : std::vector<NodeId>{test_node()};
+  }
+
   TemporaryFolder folder_;
   std::string path_ = folder_ / "log.db";
+  std::unique_ptr<LogWriter> follower_;
   std::unique_ptr<LogWriter> writer_;
   std::unique_ptr<LogReader> reader_;
+  std::shared_ptr<MemoryLink> link_;
   Revision start_;
 };
 
@@ -59,7 +79,7 @@ TEST_P(LogContract, AnAcknowledgedWriteIsReadAtItsRevision) {
   EXPECT_EQ(outcome->revision, start_.next());
   EXPECT_EQ(outcome->lineage, test_site().lineage);
   EXPECT_EQ(outcome->epoch, Epoch{1});
-  EXPECT_EQ(outcome->stores, std::vector<NodeId>{test_node()});
+  EXPECT_EQ(outcome->stores, stores());
   EXPECT_FALSE(outcome->repeated);
   auto record = reader_->get("setting", "a");
   ASSERT_OK(record);
@@ -244,7 +264,10 @@ INSTANTIATE_TEST_SUITE_P(
     Worlds, LogContract,
     testing::Values(World{"Fresh", [](const std::string&) {}},
                     World{"Reopened", [](const std::string& path) { use_once(path, 0); }},
-                    World{"Used", [](const std::string& path) { use_once(path, 50); }}),
+                    World{"Used", [](const std::string& path) { use_once(path, 50); }},
+                    World{"Paired", [](const std::string&) {}, true},
+                    World{"UsedAndPaired", [](const std::string& path) { use_once(path, 50); },
+                          true}),
     [](const auto& world) { return world.param.name; });
 
 }  // namespace

@@ -144,7 +144,8 @@ TEST_F(LogFaults, AFullDiskRefusesAndALaterWriteSucceeds) {
 
 TEST_F(LogFaults, ACrashWhileTheSuspectLogIsReplacedIsPickedUp) {
   // Each stage of replacing, as a crash leaves it: files moved so far.
-  for (int stage = 0; stage < 4; ++stage) {
+  constexpr int kFenced = 4;  // And not yet marked.
+  for (int stage = 0; stage <= kFenced; ++stage) {
     SCOPED_TRACE(stage);
     TemporaryFolder folder;
     const std::string path = folder / "log.db";
@@ -161,8 +162,15 @@ TEST_F(LogFaults, ACrashWhileTheSuspectLogIsReplacedIsPickedUp) {
       ASSERT_OK(reader);
       ASSERT_OK((*reader)->backup_to(path + ".new"));
     }
-    if (stage >= 2) fs::rename(path + ".suspect", path + ".replacing");
-    if (stage >= 3) fs::rename(path, path + ".old");
+    if (stage == kFenced) {
+      auto db = Database::open(path, {});
+      ASSERT_OK(db);
+      ASSERT_OK(
+          db->run_script("UPDATE meta SET value=9223372036854775807 WHERE name='generation'"));
+    } else if (stage >= 2) {
+      fs::rename(path + ".suspect", path + ".replacing");
+    }
+    if (stage == 3) fs::rename(path, path + ".old");
     expect_whole(path, {{"a", {1}}});
     EXPECT_TRUE(fs::exists(path + ".old"));
     EXPECT_FALSE(detail::is_suspect(path));

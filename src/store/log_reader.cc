@@ -1,8 +1,10 @@
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "store/detail/log_table.h"
+#include "store/detail/snapshot.h"
 #include "store/log.h"
 #include "store/sqlite.h"
 
@@ -21,6 +23,24 @@ Record read_record(const Statement& row) {
   return {std::string(row.bytes(0)),
           std::string(row.bytes(1)),
           {static_cast<std::uint64_t>(row.integer(2))}};
+}
+
+auto compacted(Revision after) {
+  return fail("compacted",
+              "The log no longer has the entries after revision " + std::to_string(after.value), "",
+              "Begin from the current records");
+}
+
+// The chain hash at `after`, which must be a point of this history up to `through`.
+Result<Sha256> hash_of_shared(Database& db, const LogMeta& meta, Revision after, Revision through,
+                              const std::optional<Sha256>& expected) {
+  if (after < meta.base.revision) return compacted(after);
+  if (after > through)
+    return fail("diverged", "Revision " + std::to_string(after.value) + " is not reached here");
+  auto hash = detail::hash_at(db, meta, after);
+  if (hash && expected && *expected != *hash)
+    return fail("diverged", "Another history stands at revision " + std::to_string(after.value));
+  return hash;
 }
 
 Result<LogHead> committed_head(Database& db) {
@@ -42,7 +62,10 @@ struct LogReader::State {
   // stat() opens nothing, so SQLite's locks stay.
   Result<void> follow_file() {
     struct stat file{};
-    if (::stat(path.c_str(), &file) != 0) return fail_errno("not_found", "Open " + path, errno);
+    if (::stat(path.c_str(), &file) != 0) {
+      if (db) return {};  // Another file is about to take its place; this one is whole.
+      return fail_errno("not_found", "Open " + path, errno);
+    }
     if (db && file.st_ino == inode) return {};
     db.reset();
     auto opened = Database::open_read_only(path);
@@ -113,16 +136,8 @@ Result<LogReader::Entries> LogReader::entries(Revision after, std::size_t limit,
   return state_->in_one_state<Entries>([&](Database& db) -> Result<Entries> {
     auto meta = detail::read_meta(db);
     if (!meta) return fail(meta);
-    if (after < meta->base.revision)
-      return fail("compacted",
-                  "The log no longer has the entries after revision " + std::to_string(after.value),
-                  "", "Begin from the current records");
-    if (after > meta->committed)
-      return fail("diverged", "Revision " + std::to_string(after.value) + " is not committed here");
-    auto hash = detail::hash_at(db, *meta, after);
+    auto hash = hash_of_shared(db, *meta, after, meta->committed, expected_hash);
     if (!hash) return fail(hash);
-    if (expected_hash && *expected_hash != *hash)
-      return fail("diverged", "Another history stands at revision " + std::to_string(after.value));
     Entries out{{}, {after, *hash}, meta->committed};
     auto read = detail::visit_entries(db, after, meta->committed, limit,
                                       [&](LogEntry&& entry, const Sha256& at) -> Result<void> {
@@ -132,6 +147,48 @@ Result<LogReader::Entries> LogReader::entries(Revision after, std::size_t limit,
                                       });
     if (!read) return fail(read);
     return out;
+  });
+}
+
+Result<LogReader::Appended> LogReader::appended(Revision after, std::size_t limit,
+                                                const std::optional<Sha256>& expected_hash) {
+  return state_->in_one_state<Appended>([&](Database& db) -> Result<Appended> {
+    auto meta = detail::read_meta(db);
+    if (!meta) return fail(meta);
+    auto hash = hash_of_shared(db, *meta, after, meta->head.revision, expected_hash);
+    if (!hash) return fail(hash);
+    Appended out{{after, *hash}, {}, {}};
+    Revision last = after;
+    std::size_t bytes = 0;
+    bool full = false;
+    limit = std::min(limit, LogWriter::kShippedEntriesMax);
+    auto read = detail::visit_entries(db, after, meta->head.revision, limit,
+                                      [&](LogEntry&& entry, const Sha256& at) -> Result<void> {
+                                        std::string encoded = encode_entry(entry);
+                                        bytes += encoded.size();
+                                        full = bytes > LogWriter::kShippedBytesMax;
+                                        if (full) return fail("too_large", "");
+                                        last = entry.revision;
+                                        out.entries.push_back({last, at, std::move(encoded)});
+                                        return {};
+                                      });
+    if (!read && !full) return fail(read);
+    const Revision foldable = std::min(last, meta->committed);
+    auto at = detail::hash_at(db, *meta, foldable);
+    if (!at) return fail(at);
+    out.foldable = {foldable, *at};
+    return out;
+  });
+}
+
+Result<Sha256> LogReader::hash_at(Revision revision) {
+  return state_->in_one_state<Sha256>([&](Database& db) -> Result<Sha256> {
+    auto meta = detail::read_meta(db);
+    if (!meta) return fail(meta);
+    if (revision < meta->base.revision) return compacted(revision);
+    if (revision > meta->head.revision)
+      return fail("not_found", "The log ends before revision " + std::to_string(revision.value));
+    return detail::hash_at(db, *meta, revision);
   });
 }
 
@@ -175,6 +232,15 @@ Result<void> LogReader::backup_to(const std::string& path) {
   const std::lock_guard lock(state_->mutex);
   if (auto followed = state_->follow_file(); !followed) return followed;
   return state_->db->backup_to(path);
+}
+
+Result<void> LogReader::snapshot_to(const std::string& path) {
+  auto written = state_->in_one_state<LogHead>([&](Database& db) -> Result<LogHead> {
+    if (auto done = detail::write_snapshot(db, path); !done) return fail(done);
+    return LogHead{};
+  });
+  if (!written) return fail(written);
+  return {};
 }
 
 }  // namespace everspan::store

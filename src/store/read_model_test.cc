@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "common/random.h"
-#include "store/test_support/log_fixture.h"
+#include "store/test_support/log_pair.h"
 
 namespace everspan::store {
 namespace {
@@ -95,6 +95,38 @@ TEST_F(ReadModels, FollowTheLogThroughAnyWritesAndRestarts) {
     EXPECT_EQ(*at, log_->head()->revision);
     EXPECT_EQ(rows(*model), expected());
   }
+}
+
+TEST_F(ReadModels, AreBuiltAgainWhenTheEntriesAreGoneOrTheLogWasReplaced) {
+  ASSERT_OK(writer_->submit_and_wait(put("a", "x")));
+  auto model = open_model();
+  ASSERT_OK(model->catch_up(*log_));
+  Transaction erase;
+  erase.writes = {Write::erase("setting", "a")};
+  ASSERT_OK(writer_->submit_and_wait(erase));
+  for (const char* key : {"b", "c"}) ASSERT_OK(writer_->submit_and_wait(put(key, key)));
+  ASSERT_OK(wait_for([&](LogWriter::Advanced done) {
+    writer_->compact({1'700'000'000'001}, {1000}, std::move(done));
+  }));
+  ASSERT_EQ(code_of(log_->entries(model->applied(), 1)), "compacted");
+  ASSERT_OK(model->catch_up(*log_));
+  EXPECT_EQ(rows(*model), expected());
+  EXPECT_EQ(model->applied(), Revision{4});
+
+  // The other side of a pair has it its own way.
+  auto other = LogWriter::open(writer_options(folder_ / "other.db"));
+  ASSERT_OK(other);
+  ASSERT_OK((*other)->become_writer({1}));
+  for (int i = 0; i < 4; ++i) ASSERT_OK((*other)->submit_and_wait(put("d", std::to_string(i))));
+  auto reader = LogReader::open(folder_ / "other.db");
+  ASSERT_OK(reader);
+  ASSERT_OK((*reader)->snapshot_to(folder_ / "snapshot"));
+  writer_->refuse_unconfirmed(not_primary());
+  ASSERT_OK(wait_for([&](LogWriter::Advanced done) {
+    writer_->install_snapshot(folder_ / "snapshot", LogWriter::Replaces::diverged, std::move(done));
+  }));
+  ASSERT_OK(model->catch_up(*log_));
+  EXPECT_EQ(rows(*model), (std::map<std::string, std::string>{{"d", "3"}}));
 }
 
 TEST_F(ReadModels, RememberWhereTheyStandAndApplyNothingTwice) {

@@ -42,6 +42,11 @@ std::unexpected<Error> sqlite_error(sqlite3* db, int result) {
                   std::to_string(db != nullptr ? sqlite3_extended_errcode(db) : result) + ")");
 }
 
+const char* synchronous(Database::Durability durability) {
+  return durability == Database::Durability::full ? "PRAGMA synchronous=FULL;"
+                                                  : "PRAGMA synchronous=NORMAL;";
+}
+
 Result<void> fsync_path(const std::string& path, int flags) {
   const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
   if (fd < 0) return fail_errno("io_error", "Open " + path, errno);
@@ -186,8 +191,7 @@ Result<Database> Database::open(const std::string& path, const Options& options)
   if (options.access == Access::read_only)
     setup += "PRAGMA query_only=ON;";
   else
-    setup += options.durability == Durability::full ? "PRAGMA synchronous=FULL;"
-                                                    : "PRAGMA synchronous=NORMAL;";
+    setup += synchronous(options.durability);
   if (auto done = db.run_script(setup); !done) return fail(done);
   if (options.access != Access::read_only) {
     auto mode = db.text("PRAGMA journal_mode=WAL");
@@ -248,6 +252,11 @@ Result<std::string> Database::text(std::string_view sql) {
 
 std::int64_t Database::rows_changed() const {
   return sqlite3_changes64(state_->db);
+}
+
+// Not a prepared statement: SQLite does such a PRAGMA when it is compiled.
+Result<void> Database::set_durability(Durability durability) {
+  return run_script(synchronous(durability));
 }
 
 Result<void> Database::integrity_check() {

@@ -83,6 +83,7 @@ class Database {
   [[nodiscard]] Result<std::string> text(std::string_view sql);
   [[nodiscard]] std::int64_t rows_changed() const;
 
+  [[nodiscard]] Result<void> set_durability(Durability durability);  // Outside transactions.
   [[nodiscard]] Result<void> integrity_check();
   // A consistent copy in one read transaction, fsynced, mode 0600. `path` must not exist.
   [[nodiscard]] Result<void> backup_to(const std::string& path);

@@ -2,8 +2,8 @@
 // the stored bytes are parsed, known fields changed, and the parsed original is written back. Never
 // build a record anew from an own struct.
 //
-//   update(reader, writer, edit, edit_message<pb::Account>([](pb::Account& a) { a.set_name("x");
-//   }))
+//   update(reader, writer, edit,
+//          edit_message<pb::Account>([](pb::Account& a) { a.set_name("x"); }))
 #pragma once
 #include <functional>
 #include <string>

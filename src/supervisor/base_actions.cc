@@ -14,6 +14,7 @@
 #include "net/socket.h"
 #include "supervisor/detail/base_state.h"
 #include "supervisor/detail/files.h"
+#include "supervisor/first_start.h"
 
 extern char** environ;
 
@@ -73,6 +74,7 @@ void BaseServer::State::handle_told() {
   }
   handling = false;
   if (options.init && core.serving()) site_was_made();
+  if (options.joining && !said_how_to_join && core.serving()) waits_to_join();
 }
 
 void BaseServer::State::perform(const std::vector<Action>& actions) {
@@ -141,6 +143,7 @@ void BaseServer::State::run(const SendWelcome& action) {
     log_warning("base.trusted_root_unreadable", {{"why", root.error().text()}});
   }
   if (slot->role == Role::active) parts.init = options.init.get();
+  parts.join = options.joining;
   net::Message message;
   for (const auto& each : listeners) {
     parts.listeners.push_back(each.name);
@@ -238,7 +241,7 @@ void BaseServer::State::send(InstanceId to, net::Message message) {
 
 // Durable first, so that a later start does not make the site a second time.
 void BaseServer::State::site_was_made() {
-  const auto saved = detail::write_file_durably(options.layout.site_made(), "made\n", 0600);
+  const auto saved = detail::write_file_durably(options.layout.site_made(), kSiteMade, 0600);
   if (!saved) log_error("base.site_made_not_saved", {{"why", saved.error().text()}});
   const auto at = options.listen.text();
   std::printf(
@@ -252,6 +255,40 @@ void BaseServer::State::site_was_made() {
   wipe(options.init->admin_password);
   wipe(options.init->appliance_admin_password);
   options.init.reset();
+}
+
+// To the person who started it; again at each start until the site is here.
+void BaseServer::State::waits_to_join() {
+  said_how_to_join = true;
+  const auto at = options.listen.text();
+  const auto key = options.layout.inter_appliance_key();
+  std::printf(
+      "\nThis node has no site yet; it listens at %s and waits for one.\n"
+      "  its inter-appliance key: %s  (good for one establishing)\n"
+      "  1. carry the key to where you administer the site (scp; it is a secret)\n"
+      "  2. at the node that has the site:\n"
+      "     everspan failover establish --backup %s --reverse ITS-HOST:PORT --key-file FILE\n"
+      "     (ITS-HOST:PORT: where this node reaches that one; --dry-run only checks)\n\n",
+      at.c_str(), key.c_str(), at.c_str());
+  std::fflush(stdout);
+}
+
+// Durable before `joining` goes: whatever a crash leaves, the node starts as what it is.
+void BaseServer::State::site_joined() {
+  options.joining = false;
+  if (const auto saved = detail::write_file_durably(options.layout.site_made(), kSiteJoined, 0600);
+      !saved) {
+    // The site process knows its site all the same; the next start tries again.
+    log_error("base.site_joined_not_saved", {{"why", saved.error().text()}});
+    return;
+  }
+  if (unlink(options.layout.joining().c_str()) != 0)
+    log_warning("base.joining_left_behind", {{"errno", std::to_string(errno)}});
+  log_info("base.site_joined", {});
+  std::printf(
+      "\nThis node has joined: it keeps a copy of the site.\n"
+      "  see:  everspan failover status\n\n");
+  std::fflush(stdout);
 }
 
 void BaseServer::State::find_processes() {

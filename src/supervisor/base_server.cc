@@ -242,7 +242,11 @@ void BaseServer::State::hear(InstanceId id) {
                   {{"pid", std::to_string(p.record.pid)}, {"why", parsed.error().message}});
       continue;
     }
-    if (auto* event = std::get_if<Event>(&*parsed)) tell(std::move(*event));
+    if (auto* event = std::get_if<Event>(&*parsed)) {
+      const auto* beat = std::get_if<Heartbeat>(event);
+      if (options.joining && beat != nullptr && beat->has_site) site_joined();
+      tell(std::move(*event));
+    }
     handle_told();
   }
 }

@@ -4,8 +4,7 @@
 //
 // Invariants
 //   B1  A Persist that fails ends base (exit 1) with nothing behind it done; the sites go on, and
-//   the
-//       next base reads what was durable.
+//       the next base reads what was durable.
 //   B2  Exited is told only when the pidfd is readable (and the child reaped), after every message
 //       that the process had sent was handled.
 //   B3  Listening sockets are closed, never shut down: the sites share them.
@@ -29,6 +28,7 @@ struct BaseOptions {
   NodeId node;
   std::string initial_release;     // Folder or program; used when nothing ran here before.
   std::unique_ptr<SiteInit> init;  // Until the site was made.
+  bool joining = false;            // No site is made here; until another node's was shipped.
   std::uint32_t heartbeat_ms = 200;
   bool site_log_inherit = false;  // Sites write to base's standard error.
   std::string site_failpoint;     // EVERSPAN_FAILPOINT for sites; only if allowed here.

@@ -53,6 +53,7 @@ class BaseProcess : public testing::Test {
     data_ = folder_ / "d";
     std::ofstream(folder_ / "password") << "a password of tests\n";
     std::filesystem::permissions(folder_ / "password", std::filesystem::perms(0600));
+    first_start_ = {"--password-file", folder_ / "password"};
     port_ = free_port();
   }
   void TearDown() override {
@@ -104,19 +105,18 @@ class BaseProcess : public testing::Test {
                                       data_,
                                       "--listen",
                                       "127.0.0.1:" + std::to_string(port_),
-                                      "--password-file",
-                                      folder_ / "password",
                                       "--initial-release",
                                       release_file("ok"),
                                       "--heartbeat-ms",
                                       "50",
                                       "--ready-wait-ms",
                                       std::to_string(ready_wait_ms_)};
+    words.insert(words.end(), first_start_.begin(), first_start_.end());
     base_ = fork();
     ASSERT_GE(base_, 0);
     if (base_ != 0) return;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (freopen("/dev/null", "w", stdout) == nullptr) _exit(99);
+    if (freopen((folder_ / "out").c_str(), "a", stdout) == nullptr) _exit(99);
     if (getenv("EVERSPAN_TEST_LOUD") == nullptr && freopen("/dev/null", "w", stderr) == nullptr)
       _exit(99);
     std::vector<char*> argv;
@@ -184,6 +184,15 @@ class BaseProcess : public testing::Test {
     char answer[512] = {};
     return recv(s.get(), answer, sizeof answer - 1, 0) > 0 ? answer : "no answer";
   }
+  // Of a base that refuses to start.
+  int refused_status() {
+    start_base();
+    int status = 0;
+    waitpid(base_, &status, 0);
+    base_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  std::string printed() { return read_whole(folder_ / "out"); }
   // First start with release ok, then once more so that base knows the second release.
   Where start_with(const std::string& behaviour) {
     start_base();
@@ -199,6 +208,7 @@ class BaseProcess : public testing::Test {
   std::string other_;
   std::uint16_t port_ = 0;
   int ready_wait_ms_ = 15'000;
+  std::vector<std::string> first_start_;  // Options of it.
   pid_t base_ = 0;
 };
 
@@ -340,6 +350,79 @@ TEST_F(BaseProcess, clean_stop_ends_the_site_and_keeps_the_slots) {
   EXPECT_NE(kill(static_cast<pid_t>(before.pid), 0), 0);
   EXPECT_EQ(state().slots.size(), 1U);
   EXPECT_EQ(state().holder, 0U);
+}
+
+TEST_F(BaseProcess, joining_node_serves_without_a_site_and_says_what_to_do) {
+  first_start_ = {"--join"};
+  start_base();
+  const auto where = wait_serving(1);
+  EXPECT_TRUE(command(where.pid, "where").ends_with(" join\n"));
+  EXPECT_FALSE(detail::exists(data_ + "/base/site-made"));
+  ASSERT_TRUE(wait_for([&] { return printed().find("failover establish") != std::string::npos; }));
+  EXPECT_NE(printed().find(data_ + "/node/inter-appliance.key"), std::string::npos);
+  EXPECT_NE(printed().find("--backup 127.0.0.1:" + std::to_string(port_)), std::string::npos);
+  EXPECT_EQ(printed().find("assword"), std::string::npos);
+}
+
+TEST_F(BaseProcess, joining_node_goes_on_joining_after_a_restart_and_ends_it_when_its_site_came) {
+  first_start_ = {"--join"};
+  start_base();
+  auto where = wait_serving(1);
+  EXPECT_EQ(WEXITSTATUS(stop_base(SIGTERM)), 0);
+  first_start_ = {};  // As a service's file without the option.
+  start_base();
+  where = wait_serving(where.generation + 1);
+  EXPECT_TRUE(command(where.pid, "where").ends_with(" join\n"));
+  command(where.pid, "site");
+  ASSERT_TRUE(wait_for([&] { return read_whole(data_ + "/base/site-made") == "joined\n"; }));
+  EXPECT_TRUE(wait_for([&] { return !detail::exists(data_ + "/base/joining"); }));
+  EXPECT_EQ(WEXITSTATUS(stop_base(SIGTERM)), 0);
+  first_start_ = {"--join"};  // Or with it.
+  start_base();
+  where = wait_serving(where.generation + 1);
+  EXPECT_FALSE(command(where.pid, "where").ends_with("join\n"));
+}
+
+TEST_F(BaseProcess, join_is_refused_where_a_site_was_made_and_a_site_where_one_joins) {
+  start_base();
+  const auto where = wait_serving(1);
+  ASSERT_TRUE(wait_for([&] { return detail::exists(data_ + "/base/site-made"); }));
+  EXPECT_EQ(WEXITSTATUS(stop_base(SIGTERM)), 0);
+  first_start_ = {"--join"};
+  EXPECT_EQ(refused_status(), 3);
+  first_start_ = {};
+  start_base();
+  EXPECT_TRUE(command(wait_serving(where.generation + 1).pid, "where").find("join") ==
+              std::string::npos);
+  EXPECT_EQ(WEXITSTATUS(stop_base(SIGTERM)), 0);
+
+  std::filesystem::remove_all(data_);
+  first_start_ = {"--join"};
+  start_base();
+  wait_serving(1);
+  EXPECT_EQ(WEXITSTATUS(stop_base(SIGTERM)), 0);
+  first_start_ = {"--site", "Mine"};
+  EXPECT_EQ(refused_status(), 3);
+  EXPECT_TRUE(detail::exists(data_ + "/base/joining"));
+}
+
+TEST_F(BaseProcess, join_with_options_of_a_new_site_is_a_usage_error) {
+  first_start_ = {"--join", "--admin", "ann"};
+  EXPECT_EQ(refused_status(), 2);
+  EXPECT_FALSE(std::filesystem::exists(data_));
+}
+
+TEST_F(BaseProcess, log_of_an_unfinished_first_start_is_not_joined_over) {
+  start_base();
+  wait_serving(1);
+  ASSERT_TRUE(wait_for([&] { return detail::exists(data_ + "/base/site-made"); }));
+  EXPECT_EQ(WEXITSTATUS(stop_base(SIGTERM)), 0);
+  std::filesystem::remove(data_ + "/base/site-made");
+  // lint: allow log-by-sqlite-only because it is no log, only a file of its name
+  std::ofstream(data_ + "/log.db") << "x";
+  first_start_ = {"--join"};
+  EXPECT_EQ(refused_status(), 3);
+  EXPECT_FALSE(detail::exists(data_ + "/base/joining"));
 }
 
 TEST_F(BaseProcess, second_base_on_one_folder_is_refused) {

@@ -112,6 +112,34 @@ std::string generate_password() {
   return out;
 }
 
+Result<bool> is_to_join(const Layout& layout, bool join, bool makes_site) {
+  if (detail::exists(layout.site_made())) {
+    if (!join) return false;
+    auto how = detail::read_file(layout.site_made(), 64);
+    if (!how) return fail(how);
+    if (*how == kSiteJoined) return false;  // The option stays in a service's file for good.
+    return fail(
+        "has_site", "This folder has a site of its own: " + layout.data, "Nothing was changed",
+        "Leave --join away to run it; to join another site name a new --data folder, or run "
+        "this one and let `everspan failover establish --overwrite-backup` replace its "
+        "site from the other node");
+  }
+  if (detail::exists(layout.joining())) {
+    if (!makes_site) return true;
+    return fail("joining", "This folder waits to join another node's site: " + layout.data,
+                "Nothing was changed",
+                "Leave --site, --admin, --password-file and --name away, or name a new --data "
+                "folder for a site of its own");
+  }
+  if (!join) return false;
+  if (detail::exists(layout.log()))  // Stopped in the middle of a first start.
+    return fail("has_site", "This folder has a log of a site already: " + layout.data,
+                "Nothing was changed", "Leave --join away, or name a new --data folder");
+  if (auto written = detail::write_file_durably(layout.joining(), "joining\n", 0600); !written)
+    return fail(written);
+  return true;
+}
+
 Result<std::unique_ptr<SiteInit>> first_start(const Layout& layout, const FirstStart& wanted) {
   if (detail::exists(layout.site_made())) return std::unique_ptr<SiteInit>{};
   std::string password;

@@ -32,7 +32,15 @@ struct Layout {
   [[nodiscard]] std::string state() const { return base() + "/state"; }
   [[nodiscard]] std::string trust() const { return base() + "/trust"; }
   [[nodiscard]] std::string node_id() const { return base() + "/node-id"; }
+  // The node has a site: "made" here at the first start, or "joined", shipped by another node.
   [[nodiscard]] std::string site_made() const { return base() + "/site-made"; }
+  // Started with --join, and no site came yet.
+  [[nodiscard]] std::string joining() const { return base() + "/joining"; }
+  [[nodiscard]] std::string log() const { return data + "/log.db"; }
+  // The site process writes it; others only name it to people (node/node_files.h).
+  [[nodiscard]] std::string inter_appliance_key() const {
+    return data + "/node/inter-appliance.key";
+  }
   [[nodiscard]] std::string failpoints_enabled() const { return base() + "/failpoints-enabled"; }
   [[nodiscard]] std::string failpoint_hits() const { return run() + "/failpoint-hits"; }
   [[nodiscard]] std::string releases() const { return data + "/releases"; }

@@ -122,7 +122,8 @@ Result<std::variant<Event, Hello>> parse_from_site(InstanceId from, std::string_
       return Out(Event(Heartbeat{.instance = from,
                                  .healthy = m.heartbeat().healthy(),
                                  .why = printable(m.heartbeat().why()),
-                                 .ends_left = m.heartbeat().ends_left()}));
+                                 .ends_left = m.heartbeat().ends_left(),
+                                 .has_site = m.heartbeat().has_site()}));
     case pb::SiteToBase::kActivated:
       return Out(Event(Activated{.instance = from, .generation = m.activated().generation()}));
     case pb::SiteToBase::kNotActivated:
@@ -162,6 +163,7 @@ std::string welcome_bytes(const SendWelcome& what, const WelcomeParts& parts) {
   w.set_base_version(std::string(program_version()));
   w.set_base_socket(parts.base_socket);
   w.set_trusted_root(parts.trusted_root);
+  w.set_join(parts.join);
   if (parts.init != nullptr) {
     auto& i = *w.mutable_init();
     i.set_site_name(parts.init->site_name);

@@ -26,6 +26,7 @@ struct WelcomeParts {
   std::string trusted_root;  // root.json; empty: this appliance trusts no update server yet.
   std::vector<ListenerName> listeners;
   const SiteInit* init = nullptr;
+  bool join = false;  // It waits for another node's site.
   std::uint32_t heartbeat_ms = 200;
 };
 struct Hello {

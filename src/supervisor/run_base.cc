@@ -41,7 +41,8 @@ constexpr const char* kHelp =
     "  --name NAME             a name or address for the certificate; may be repeated\n"
     "  --initial-release PATH  release folder or everspan-site program (default: beside this one)\n"
     "  --trusted-root FILE     root.json of the update repository to trust\n"
-    "  --join                  join an existing site\n"
+    "  --join                  make no site: wait for another node's (instead of --site, --admin,\n"
+    "                          --password-file, --name); says what to do next\n"
     "Always:\n"
     "  --site-user USER        who the site runs as (default: everspan, or uid 64777)\n"
     "  --heartbeat-ms N        how often the site says that it is well (default: 200)\n"
@@ -60,6 +61,7 @@ struct CommandLine {
   std::uint32_t ready_wait_ms = 60'000;
   bool inherit_log = false;
   bool join = false;
+  bool makes_site = false;  // An option of those that only a site of its own needs.
 };
 
 int say(int status, const Error& error) {
@@ -106,15 +108,19 @@ Result<void> take(CommandLine& out, int option, const char* value) {
       return {};
     case kSite:
       out.first.site = value;
+      out.makes_site = true;
       return {};
     case kAdmin:
       out.first.admin = value;
+      out.makes_site = true;
       return {};
     case kPasswordFile:
       out.first.password_file = value;
+      out.makes_site = true;
       return {};
     case kName:
       out.first.certificate_names.emplace_back(value);
+      out.makes_site = true;
       return {};
     case kInitialRelease:
       out.initial_release = value;
@@ -187,6 +193,11 @@ Result<CommandLine> parse(int argc, char** argv) {
   if (out.data.empty() || out.listen.empty())
     return fail("usage", "--data DIR and --listen HOST:PORT are needed", "",
                 "everspan-base --help");
+  if (out.join && out.makes_site)
+    return fail("usage",
+                "--join takes the other node's site: --site, --admin, --password-file and --name "
+                "are of one that is made here",
+                "", "everspan-base --help");
   return out;
 }
 
@@ -252,9 +263,14 @@ Result<std::unique_ptr<BaseServer>> open_node(const CommandLine& wanted) {
   auto names = wanted.first;
   if (std::ranges::find(names.certificate_names, listen->host) == names.certificate_names.end())
     names.certificate_names.push_back(listen->host);
-  auto init = first_start(options.layout, names);
-  if (!init) return fail(init);
-  options.init = std::move(*init);
+  auto joins = is_to_join(options.layout, wanted.join, wanted.makes_site);
+  if (!joins) return fail(joins);
+  options.joining = *joins;
+  if (!options.joining) {
+    auto init = first_start(options.layout, names);
+    if (!init) return fail(init);
+    options.init = std::move(*init);
+  }
   options.initial_release =
       wanted.initial_release.empty() ? program_beside_us() : wanted.initial_release;
   options.heartbeat_ms = wanted.heartbeat_ms;
@@ -269,11 +285,6 @@ int run_base(int argc, char** argv) {
   set_log_program("base");
   auto wanted = parse(argc, argv);
   if (!wanted) return say(kUsage, wanted.error());
-  if (wanted->join)
-    return say(kRefused, Error{.code = "not_in_this_release",
-                               .message = "Joining an existing site is not in this release yet",
-                               .kept = {},
-                               .next = "Leave --join away to make a site of its own"});
   raise_descriptor_limit();
   signal(SIGXFSZ,
          SIG_IGN);  // A file-size limit is a full disk: an error of the write, not our end.
@@ -281,7 +292,8 @@ int run_base(int argc, char** argv) {
   if (!server) {
     const auto& code = server.error().code;
     const bool usage = code == "bad_address" || code == "no_user";
-    const bool refused = code == "already_running" || code == "cannot_enter";
+    const bool refused = code == "already_running" || code == "cannot_enter" ||
+                         code == "has_site" || code == "joining";
     return say(usage ? kUsage : refused ? kRefused : kFailed, server.error());
   }
   return (*server)->run();

@@ -30,7 +30,7 @@ struct UpgradeRunner::State {
     bool stored = false;
   };
   struct Incoming {
-    Event event;
+    SiteEvent event;
     std::shared_ptr<Asking> asking;
   };
 
@@ -39,48 +39,51 @@ struct UpgradeRunner::State {
   net::Wakeup wakeup;
   net::TaskScope tasks;
   std::deque<Incoming> inbox;
-  std::optional<PlanState> plan;  // The one under way, or the last one that ended.
+  std::optional<SitePlan> plan;  // The one under way, or the last one that ended.
   bool running = false;
   bool applying = false;
   Result<void> gone;  // Why this process may not drive any longer.
 
-  void post(Event event, std::shared_ptr<Asking> asking = {}) {
+  void post(SiteEvent event, std::shared_ptr<Asking> asking = {}) {
     inbox.push_back({std::move(event), std::move(asking)});
     wakeup.notify();
   }
-  [[nodiscard]] EffectCall call(std::string key) const {
-    const Plan& p = plan->stored.plan;
-    return {std::move(key), p.id, p.from, p.to, p.policy};
+  [[nodiscard]] EffectCall call(NodeId node, std::string key) const {
+    for (const PlanState::Stored& part : plan->stored.parts)
+      if (part.plan.node == node)
+        return {node, std::move(key), part.plan.id, part.plan.from, part.plan.to, part.plan.policy};
+    return {};
   }
   void tell_steps(const std::vector<Step>& before) {
-    const Plan& p = plan->stored.plan;
+    const Plan p = flat(plan->stored).plan;
     for (std::size_t i = 0; i < p.steps.size(); ++i)
       if (i >= before.size() || before[i].state != p.steps[i].state ||
           before[i].attempt != p.steps[i].attempt)
         effects.step_changed(p, p.steps[i]);
   }
 
-  Task<void> take(Event event, std::shared_ptr<Asking> asking = {});
+  Task<void> take(SiteEvent event, std::shared_ptr<Asking> asking = {});
   Task<void> save(RequestId request = {});
-  void begin_effect(const Effect& effect);
-  Task<void> do_action(Do what, EffectCall call);
-  Task<void> do_query(std::string key);
-  Task<void> do_observe();
-  Task<void> do_sample();
-  Task<void> do_begin();
+  void begin_effect(const SiteEffect& effect);
+  Task<void> do_action(NodeDo what, EffectCall call);
+  Task<void> do_hand_over(HandOver what);
+  Task<void> do_query(NodeQuery what);
+  Task<void> do_observe(NodeId node);
+  Task<void> do_observe_roles();
+  Task<void> do_sample(NodeId node);
   Task<void> take_up();
 };
 
 // Effects come in order: a Save is waited for before anything after it, and its Saved is taken at
 // once, so that what hangs on it goes out (U1). The first save is what was asked for.
-Task<void> UpgradeRunner::State::take(Event event, std::shared_ptr<Asking> asking) {
-  std::deque<Event> now{std::move(event)};
+Task<void> UpgradeRunner::State::take(SiteEvent event, std::shared_ptr<Asking> asking) {
+  std::deque<SiteEvent> now{std::move(event)};
   while (!now.empty() && gone && plan) {
-    const std::vector<Step> before = plan->stored.plan.steps;
-    NextResult result = next(std::move(*plan), now.front(), {net::now(), net::wall_now()});
+    const std::vector<Step> before = flat(plan->stored).plan.steps;
+    SiteNext result = next(std::move(*plan), now.front(), {net::now(), net::wall_now()});
     now.pop_front();
-    plan = std::move(result.state);
-    for (const Effect& effect : result.effects) {
+    plan = std::move(result.plan);
+    for (const SiteEffect& effect : result.effects) {
       if (!std::holds_alternative<Save>(effect)) {
         begin_effect(effect);
         continue;
@@ -96,7 +99,7 @@ Task<void> UpgradeRunner::State::take(Event event, std::shared_ptr<Asking> askin
 }
 
 Task<void> UpgradeRunner::State::save(RequestId request) {
-  std::string record = encode_plan(plan->stored);
+  std::string record = encode_site_plan(plan->stored);
   plan->stored.original = record;
   for (;;) {
     const Result<void> saved = co_await effects.save_plan(record, request);
@@ -115,19 +118,24 @@ Task<void> UpgradeRunner::State::save(RequestId request) {
   }
 }
 
-void UpgradeRunner::State::begin_effect(const Effect& effect) {
-  if (const auto* what = std::get_if<Do>(&effect)) {
-    tasks.spawn("upgrade." + std::string(word(what->action)), do_action(*what, call(what->key)));
-  } else if (const auto* query = std::get_if<Query>(&effect)) {
-    tasks.spawn("upgrade.query", do_query(query->key));
-  } else if (std::holds_alternative<Observe>(effect)) {
-    tasks.spawn("upgrade.observe", do_observe());
-  } else if (std::holds_alternative<SampleHealth>(effect)) {
-    tasks.spawn("upgrade.health", do_sample());
+void UpgradeRunner::State::begin_effect(const SiteEffect& effect) {
+  if (const auto* what = std::get_if<NodeDo>(&effect)) {
+    tasks.spawn("upgrade." + std::string(word(what->action)),
+                do_action(*what, call(what->node, what->key)));
+  } else if (const auto* handing = std::get_if<HandOver>(&effect)) {
+    tasks.spawn("upgrade.hand_over", do_hand_over(*handing));
+  } else if (const auto* query = std::get_if<NodeQuery>(&effect)) {
+    tasks.spawn("upgrade.query", do_query(*query));
+  } else if (const auto* looking = std::get_if<NodeObserve>(&effect)) {
+    tasks.spawn("upgrade.observe", do_observe(looking->node));
+  } else if (const auto* sampling = std::get_if<NodeSample>(&effect)) {
+    tasks.spawn("upgrade.health", do_sample(sampling->node));
+  } else if (std::holds_alternative<ObserveRoles>(effect)) {
+    tasks.spawn("upgrade.roles", do_observe_roles());
   }
 }
 
-Task<void> UpgradeRunner::State::do_action(Do what, EffectCall call) {
+Task<void> UpgradeRunner::State::do_action(NodeDo what, EffectCall call) {
   log_info("upgrade.effect", {{"action", std::string(word(what.action))}, {"key", what.key}});
   const Result<void> done = co_await effects.perform(what.action, std::move(call));
   Answered answer;
@@ -142,11 +150,23 @@ Task<void> UpgradeRunner::State::do_action(Do what, EffectCall call) {
   post(std::move(answer));
 }
 
-Task<void> UpgradeRunner::State::do_query(std::string key) {
-  const auto answer = co_await effects.query(key);
+Task<void> UpgradeRunner::State::do_hand_over(HandOver what) {
+  log_info("upgrade.hand_over", {{"to", what.to.hex()}, {"key", what.key}});
+  const Result<void> done = co_await effects.hand_over(what.to);
+  Answered answer{what.key, done.has_value(), {}, {}};
+  if (!done) {
+    answer.code = done.error().code;
+    answer.message = done.error().text();
+    log_warning("upgrade.hand_over_failed", {{"code", answer.code}, {"why", answer.message}});
+  }
+  post(std::move(answer));
+}
+
+Task<void> UpgradeRunner::State::do_query(NodeQuery what) {
+  const auto answer = co_await effects.query(what.node, what.key);
   if (!answer) co_return;  // The core asks again at its deadline.
   QueryAnswered event;
-  event.key = key;
+  event.key = what.key;
   event.known = answer->has_value();
   if (event.known) {
     event.ok = (*answer)->ok;
@@ -156,11 +176,11 @@ Task<void> UpgradeRunner::State::do_query(std::string key) {
   post(std::move(event));
 }
 
-Task<void> UpgradeRunner::State::do_observe() {
+Task<void> UpgradeRunner::State::do_observe(NodeId node) {
   for (;;) {
-    auto seen = co_await effects.observe();
+    auto seen = co_await effects.observe(node);
     if (seen) {
-      post(Observed{std::move(*seen)});
+      post(NodeObserved{node, std::move(*seen)});
       co_return;
     }
     log_warning("upgrade.observe_failed",
@@ -170,11 +190,31 @@ Task<void> UpgradeRunner::State::do_observe() {
   }
 }
 
-Task<void> UpgradeRunner::State::do_sample() {
-  auto sample = co_await effects.sample_health();
-  // No answer about our own health is no good health.
-  if (!sample) sample = Health{false, sample.error().message};
-  post(std::move(*sample));
+Task<void> UpgradeRunner::State::do_observe_roles() {
+  for (;;) {
+    const auto roles = co_await effects.observe_roles();
+    if (roles) {
+      post(RolesObserved{*roles});
+      co_return;
+    }
+    const bool waited = co_await net::sleep_for(kLookAgain);
+    if (!waited) co_return;
+  }
+}
+
+Task<void> UpgradeRunner::State::do_sample(NodeId node) {
+  for (;;) {
+    auto sample = co_await effects.sample_health(node);
+    // No answer about our own health is no good health; a node that is away says nothing.
+    if (!sample && sample.error().code == "unreachable") {
+      const bool waited = co_await net::sleep_for(kLookAgain);
+      if (!waited) co_return;
+      continue;
+    }
+    if (!sample) sample = Health{false, sample.error().message};
+    post(NodeHealth{node, std::move(*sample)});
+    co_return;
+  }
 }
 
 // Loads the stored plan and begins with what is seen now.
@@ -185,30 +225,14 @@ Task<void> UpgradeRunner::State::take_up() {
     co_return;
   }
   if (!*record) co_return;
-  auto stored = decode_plan(**record);
+  auto stored = decode_site_plan(**record);
   if (!stored) {
     log_error("upgrade.bad_plan", {{"why", stored.error().message}});
     gone = fail(stored);
     co_return;
   }
-  plan = resume_from(std::move(*stored));
-  if (ended(plan->stored)) co_return;
-  tasks.spawn("upgrade.begin", do_begin());
-}
-
-// The first look: the plan goes on from what is so now.
-Task<void> UpgradeRunner::State::do_begin() {
-  for (;;) {
-    auto seen = co_await effects.observe();
-    if (seen) {
-      post(Begun{std::move(*seen)});
-      co_return;
-    }
-    log_warning("upgrade.observe_failed",
-                {{"code", seen.error().code}, {"why", seen.error().message}});
-    const bool waited = co_await net::sleep_for(kLookAgain);
-    if (!waited) co_return;
-  }
+  plan = resume_site(std::move(*stored));
+  if (!ended(plan->stored)) post(DriverBegan{});
 }
 
 UpgradeRunner::UpgradeRunner(net::Executor executor, UpgradeEffects& effects)
@@ -226,7 +250,7 @@ Task<Result<void>> UpgradeRunner::run() {
     if (state->inbox.empty()) {
       const Instant wake = state->plan ? wake_at(*state->plan) : Instant::max();
       const bool notified = co_await state->wakeup.wait_until(wake);
-      const Event passed = TimePassed{};
+      const SiteEvent passed = TimePassed{};
       if (!notified && state->plan && net::now() >= wake) co_await state->take(passed);
       continue;
     }
@@ -246,14 +270,24 @@ Task<Result<void>> UpgradeRunner::run() {
   co_return why;
 }
 
-Task<Result<Plan>> UpgradeRunner::dry_run(ApplyRequest request) {
+Task<Result<SitePlan::Stored>> UpgradeRunner::dry_run(ApplyRequest request) {
   const auto state = state_;
-  const auto site = co_await state->effects.site_snapshot(true);
-  if (!site) co_return fail(site);
-  SiteSnapshot snapshot = *site;
-  snapshot.plan_under_way = state->plan && !ended(state->plan->stored);
+  auto here = co_await state->effects.site_snapshot(true);
+  if (!here) co_return fail(here);
+  here->plan_under_way = state->plan && !ended(state->plan->stored);
+  const auto other = co_await state->effects.backup_snapshot(true);
+  if (!other) co_return fail(other);
   const PlanId id = request.plan.is_zero() ? random_id<PlanId>() : request.plan;
-  co_return plan(snapshot, request.policy, request.target, id);
+  if (!*other) {
+    if (!request.method.empty() && request.method != "single")
+      co_return fail("bad_method", "This site has one node: there is nothing to order",
+                     "Nothing was changed", "Leave out --method");
+    co_return plan_single(*here, request.policy, request.target, id);
+  }
+  const auto roles = co_await state->effects.observe_roles();
+  if (!roles) co_return fail(roles);
+  const std::string method = request.method.empty() ? "async" : request.method;
+  co_return plan_pair(*here, **other, roles->in_sync, method, request.policy, request.target, id);
 }
 
 Task<Result<PlanId>> UpgradeRunner::apply(ApplyRequest request) {
@@ -269,13 +303,13 @@ Task<Result<PlanId>> UpgradeRunner::apply(ApplyRequest request) {
   if (state->plan && !ended(state->plan->stored))
     co_return fail("busy", "Another upgrade is under way", "", "See `everspan upgrade status`");
   const PlanId id = planned->id;
-  state->plan = begin(*planned, net::wall_now());
+  state->plan = begin_site(*planned, net::wall_now());
   co_await state->save(asked);
   if (!state->gone) {
     state->wakeup.notify();
     co_return fail(state->gone);
   }
-  state->tasks.spawn("upgrade.begin", state->do_begin());
+  state->post(DriverBegan{});
   co_return id;
 }
 
@@ -308,7 +342,7 @@ Progress UpgradeRunner::progress() const {
   Progress out;
   if (!state_->plan) return out;
   out.any = true;
-  out.stored = state_->plan->stored;
+  out.stored = flat(state_->plan->stored);
   out.state = std::string(api_state(out.stored));
   if (out.stored.cursor < out.stored.plan.steps.size())
     out.step = out.stored.plan.steps[out.stored.cursor].id;

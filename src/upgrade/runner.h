@@ -15,11 +15,12 @@
 
 #include "common/result.h"
 #include "net/async.h"
-#include "upgrade/core/plan_core.h"
+#include "upgrade/core/site_plan.h"
 
 namespace everspan::upgrade {
 
 struct EffectCall {
+  NodeId node;      // Where.
   std::string key;  // lineage/plan/step/attempt
   PlanId plan;
   Release from;
@@ -36,8 +37,11 @@ class UpgradeEffects {
  public:
   virtual ~UpgradeEffects() = default;
 
-  // The site as plan() sees it; `refresh` asks the depot first, else the stored metadata is used.
+  // This node as plan() sees it; `refresh` asks the depot first, else the stored metadata is used.
   [[nodiscard]] virtual net::Task<Result<SiteSnapshot>> site_snapshot(bool refresh) = 0;
+  // The other node of a pair; nullopt: there is none. Code unreachable.
+  [[nodiscard]] virtual net::Task<Result<std::optional<SiteSnapshot>>> backup_snapshot(
+      bool refresh) = 0;
 
   // The record in settings. save: committed when it returns; code not_writer: another process
   // writes. `request`: who asked for it by an id (else zero) gets the first outcome when he asks
@@ -54,11 +58,15 @@ class UpgradeEffects {
   // it is there already.
   [[nodiscard]] virtual net::Task<Result<void>> perform(Action action, EffectCall call) = 0;
   // Base's QueryEffect; nullopt: base does not know the key.
-  [[nodiscard]] virtual net::Task<Result<std::optional<EffectAnswer>>> query(std::string key) = 0;
-  // Base's status and the stored feature level.
-  [[nodiscard]] virtual net::Task<Result<Observation>> observe() = 0;
-  // Of this process while it soaks.
-  [[nodiscard]] virtual net::Task<Result<Health>> sample_health() = 0;
+  [[nodiscard]] virtual net::Task<Result<std::optional<EffectAnswer>>> query(NodeId node,
+                                                                             std::string key) = 0;
+  // Of a node: its base's status, and the stored feature level. Code unreachable.
+  [[nodiscard]] virtual net::Task<Result<Observation>> observe(NodeId node) = 0;
+  // Of the process that serves on a node. Code unreachable: nothing is known of it.
+  [[nodiscard]] virtual net::Task<Result<Health>> sample_health(NodeId node) = 0;
+  [[nodiscard]] virtual net::Task<Result<Roles>> observe_roles() = 0;
+  // Makes `to` the primary; when that is another node this process drives no longer.
+  [[nodiscard]] virtual net::Task<Result<void>> hand_over(NodeId to) = 0;
 
   // One line per step for the journal; never fails the plan.
   virtual void step_changed(const Plan& plan, const Step& step) = 0;
@@ -75,6 +83,7 @@ struct Progress {
 
 struct ApplyRequest {
   Target target;
+  std::string method;  // "single", "async", "sync"; empty: what fits the site (a pair: async).
   Policy policy;
   RequestId request;  // Zero: none was given.
   PlanId plan;        // Of the plan to be made; zero: a random one.
@@ -93,7 +102,7 @@ class UpgradeRunner {
   [[nodiscard]] net::Task<Result<void>> run();
 
   // What would be done; changes nothing.
-  [[nodiscard]] net::Task<Result<Plan>> dry_run(ApplyRequest request);
+  [[nodiscard]] net::Task<Result<SitePlan::Stored>> dry_run(ApplyRequest request);
   // Plans, stores and starts. Codes of plan(); busy.
   [[nodiscard]] net::Task<Result<PlanId>> apply(ApplyRequest request);
   // Returns when the request is stored, with `id`. Codes of may_ask(); no_plan; conflict (the plan

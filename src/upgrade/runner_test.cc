@@ -58,11 +58,16 @@ class FakeNode : public UpgradeEffects {
     if (action == Action::raise_level) seen.feature_level = 2;
     co_return Result<void>{};
   }
-  Task<Result<std::optional<EffectAnswer>>> query(std::string) override {
+  Task<Result<std::optional<SiteSnapshot>>> backup_snapshot(bool) override {
+    co_return std::optional<SiteSnapshot>();
+  }
+  Task<Result<std::optional<EffectAnswer>>> query(NodeId, std::string) override {
     co_return std::optional<EffectAnswer>();
   }
-  Task<Result<Observation>> observe() override { co_return seen; }
-  Task<Result<Health>> sample_health() override { co_return Health{true, ""}; }
+  Task<Result<Observation>> observe(NodeId) override { co_return seen; }
+  Task<Result<Health>> sample_health(NodeId) override { co_return Health{true, ""}; }
+  Task<Result<Roles>> observe_roles() override { co_return Roles{}; }
+  Task<Result<void>> hand_over(NodeId) override { co_return fail("no_peer", "one node"); }
   void step_changed(const Plan&, const Step& step) override {
     told.push_back(step.id + " " + std::string(word(step.state)));
   }

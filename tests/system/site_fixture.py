@@ -66,16 +66,20 @@ class SiteTest(unittest.TestCase):
     def setUp(self):
         self.stage = make_stage(sessions=self.sessions, within=self.within)
         self.addCleanup(self.clean)
+        self.before_site()
         self.stage.start_depot()
         self.stage.start_site(self.cli)
         if self.agents:
             self.stage.start_agents()
 
+    def before_site(self):
+        """What must be there when base starts."""
+
     def clean(self):
         failed = any(error for _, error in getattr(self._outcome.result, "errors", []) +
                      getattr(self._outcome.result, "failures", []))
         if failed:
-            for log in sorted(self.stage.logs.glob("*.log")) + sorted((self.stage.folder / "a/run").glob("*.log")):
+            for log in sorted(self.stage.logs.glob("*.log")) + sorted(self.stage.folder.glob("[ab]/run/*.log")):
                 print(f"---- {log.name}\n{log.read_bytes()[-3000:].decode(errors='replace')}")
         self.stage.tear_down()
         if not failed:

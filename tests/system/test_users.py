@@ -1,5 +1,5 @@
-"""Users of the site, as an administrator has them on the command line: passwords by a terminal or a file,
-clear ends, and a disabled person is out at once."""
+"""Users of the site and accounts of an appliance, as an administrator has them on the command line: passwords by
+a terminal or a file, clear ends, and a disabled person is out at once."""
 import json
 import os
 import sys
@@ -13,7 +13,7 @@ PASSWORD = "a password of bob's"
 TYPED = "typed at a terminal"
 
 
-class Users(LiveSite):
+class Accounts(LiveSite):
     within = True
     seconds = 200
 
@@ -34,8 +34,9 @@ class Users(LiveSite):
         self.assertEqual(done.returncode, status, f"{words}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout if status == 0 else done.stderr)
 
-    def log_in(self, account, secret, cli, status=0):
-        done = self.stage.run(cli("login", "--ca", self.stage.ca_file, "--password-file", secret, account), check=False)
+    def log_in(self, account, secret, cli, status=0, area="site"):
+        done = self.stage.run(cli("login", "--ca", self.stage.ca_file, "--area", area, "--password-file", secret,
+                                  account), check=False)
         self.assertEqual(done.returncode, status, done.stderr)
 
     def as_bob(self, *words, status=0):
@@ -43,6 +44,8 @@ class Users(LiveSite):
         self.assertEqual(done.returncode, status, f"{words}: {done.stdout}{done.stderr}")
         return done.stdout
 
+
+class Users(Accounts):
     def test_a_user_from_his_first_day_to_his_last(self):
         added = self.user("add", "bob", "--scope", "sessions", "--password-file", self.secret)
         self.assertEqual((added["name"], added["scopes"]), ("bob", ["sessions"]))
@@ -109,6 +112,54 @@ class Users(LiveSite):
                    if entry["what"] == "access.refused" and entry["who"] == "site/bob"]
         self.assertEqual(refused, ["user.disabled", "user.scopes_changed"])
         self.assertNotIn(PASSWORD, json.dumps(entries))
+        self.assertNotIn(TYPED, json.dumps(entries))
+
+
+class AccountsOfTheAppliance(Accounts):
+    agents = False
+
+    def account(self, *words, **more):
+        return self.user("--appliance", *words, **more)
+
+    def test_an_account_from_its_first_day_to_its_last(self):
+        rows = self.account("list")["users"]
+        self.assertEqual([(row["name"], row["administrator"]) for row in rows], [("admin", True)])
+        added = self.account("add", "bob", "--scope", "updates", "--password-file", self.secret)
+        self.assertEqual((added["name"], added["scopes"]), ("bob", ["updates"]))
+        self.account("add", "eve", "--scope", "sessions", "--password-file", self.secret, status=2)
+        self.log_in("bob", self.secret, self.bob, status=3)  # Nobody at the site.
+        self.log_in("bob", self.secret, self.bob, area="appliance")
+        self.as_bob("updates", "list")
+        self.account("list", status=3, cli=self.bob)
+        self.user("list", status=3, cli=self.bob)
+
+        self.account("grant", "bob", "node")
+        self.account("list", cli=self.bob)
+        self.assertEqual(self.account("disable", "admin", status=3, cli=self.bob)["error"]["code"], "forbidden")
+        error = self.account("disable", "admin", status=3)["error"]
+        self.assertEqual(error["code"], "refused")
+        self.assertIn("user grant NAME --administrator --appliance", error["next"])
+
+        typed = self.stage.folder / "typed.password"
+        self.write_secret(typed, TYPED)
+        self.account("passwd", "--old-password-file", self.secret, "--password-file", typed, cli=self.bob)
+        self.as_bob("updates", "list", status=3)  # His log-ins have ended, this one too.
+        self.log_in("bob", self.secret, self.bob, status=3, area="appliance")
+        self.log_in("bob", typed, self.bob, area="appliance")
+        self.account("disable", "bob")
+        self.as_bob("updates", "list", status=3)
+        self.log_in("bob", typed, self.bob, status=3, area="appliance")
+        self.account("enable", "bob")
+        self.log_in("bob", typed, self.bob, area="appliance")
+        self.account("remove", "bob", "--confirm", "bob")
+        self.as_bob("updates", "list", status=3)
+        self.account("show", "bob", status=1)
+
+        entries = self.stage.client().call("GET", "/api/v1/journal?limit=1000")["entries"]
+        words = [entry["what"] for entry in entries if entry["subject"] == "appliance/bob"]
+        for what in ("user.added", "user.scopes_changed", "user.own_password_set", "user.disabled", "user.enabled",
+                     "user.removed"):
+            self.assertIn(what, words)
         self.assertNotIn(TYPED, json.dumps(entries))
 
 

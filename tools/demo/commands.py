@@ -44,6 +44,12 @@ def base(release, data, listen, password_file, root):
             "--initial-release", release.bin / "everspan-site"]
 
 
+def base_join(release, data, listen, root):
+    """A node without a site, which another one ships its own to."""
+    return [release.bin / "everspan-base", "--data", data, "--listen", listen, "--join", "--trusted-root", root,
+            "--initial-release", release.bin / "everspan-site"]
+
+
 def ca_of(data):
     """The file that base tells people to give to clients, or None while there is none."""
     path = Path(data) / "node/ca.pem"
@@ -71,12 +77,13 @@ def refresh(cli):
     return cli("updates", "check")
 
 
-def plan(cli, version):
-    return cli("upgrade", "plan", "--to", version)
+def plan(cli, version, method=None):
+    return cli("upgrade", "plan", "--to", version, *(["--method", method] if method else []))
 
 
-def apply(cli, version, soak_s):
-    return cli("--yes", "upgrade", "apply", "--to", version, "--soak", f"{soak_s}s", "--finalize")
+def apply(cli, version, soak_s, method=None):
+    return cli("--yes", "upgrade", "apply", "--to", version, "--soak", f"{soak_s}s", "--finalize",
+               *(["--method", method] if method else []))
 
 
 class Cli:

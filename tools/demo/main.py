@@ -31,8 +31,8 @@ RETIRE_MAX_S = 10  # From the upgrade's end until one site process is left.
 
 def arguments(argv):
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
-    parser.add_argument("--single", action="store_true", help="one appliance (until the pair exists: always)")
-    parser.add_argument("--method", choices=["async", "sync"], help="of a pair; there is none yet")
+    parser.add_argument("--single", action="store_true", help="one appliance (for now: always)")
+    parser.add_argument("--method", choices=["async", "sync"], help="of a pair; not in the demo yet")
     parser.add_argument("--bad-release", nargs="?", const="exit", choices=bad_release.KINDS, metavar="KIND",
                         help=f"upgrade to a release that is bad: {', '.join(bad_release.KINDS)}")
     parser.add_argument("--chaos", action="store_true", help="kill -9 processes of it meanwhile")
@@ -51,7 +51,8 @@ def arguments(argv):
     parser.add_argument("--to", dest="new", metavar="V")
     args = parser.parse_args(argv)
     if args.method:
-        raise DevError("There is no pair yet; ./dev demo --single upgrades one appliance", 2)
+        raise DevError("The pinned release knows no pairs yet, so the demo upgrades one appliance: ./dev demo --single. "
+                       "A pair is upgraded by hand (README), and in tests/system/test_pair_upgrade.py", 2)
     if not 0 <= args.instance <= 254 or args.sessions < 1 or args.interval < 1 or args.repeat < 1:
         raise DevError("--instance is 0 to 254; --sessions, --interval and --repeat are at least 1", 2)
     if args.keep and args.repeat > 1:
@@ -172,7 +173,7 @@ def main():
         say(f"ended what ran in {folder}")
         return 0
     if not args.single:
-        say("There is no pair yet: this is ./dev demo --single")
+        say("This is ./dev demo --single: the demo of a pair comes with a pinned release that knows pairs")
     if os.geteuid() != 0:
         say(f"Run as uid {os.geteuid()}: one uid serves for all, so privilege checks are skipped")
     become_subreaper()

@@ -1,6 +1,6 @@
 """Watches which programs really run: hashes /proc/PID/exe of base's children, four times a second.
 
-    sampler.py EVIDENCE_DIR BASE_PID_FILE DRIVER_PID
+    sampler.py EVIDENCE_DIR BASE_PID_FILE[,BASE_PID_FILE] DRIVER_PID
 
 Orphans come to the driver (it is a subreaper), so its children are looked at too: a site that
 outlives its base is one of them.
@@ -53,12 +53,14 @@ def name_of(pid):
 
 def sample(base_pid_file, driver, hashes, lines):
     now = time.monotonic_ns()
-    try:
-        with open(base_pid_file, encoding="ascii") as file:
-            base = int(file.read())
-    except (OSError, ValueError):
-        base = None
-    pids = [(pid, "base" if pid == base else "site") for pid, parent in children_of({base, driver})]
+    bases = set()
+    for path in base_pid_file.split(","):
+        try:
+            with open(path, encoding="ascii") as file:
+                bases.add(int(file.read()))
+        except (OSError, ValueError):
+            pass  # Between two bases: its children are the driver's.
+    pids = [(pid, "base" if pid in bases else "site") for pid, parent in children_of({*bases, driver})]
     for pid, role in pids:
         try:
             name = name_of(pid)

@@ -183,6 +183,13 @@ class Stage:
         for load in self.loads:
             load.expect("ready", 90)
 
+    def addresses(self):
+        """Of all appliances, for who asks another one when one is away."""
+        return self.address
+
+    def base_pid_files(self):
+        return str(self.folder / "base.pid")
+
     def start_witnesses(self, write_ms=10, probes=50, person=True):
         login = self.folder / "login.json"
         fd = os.open(login, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -190,13 +197,13 @@ class Stage:
             json.dump({"account": "admin", "password": self.password_file.read_text().strip()}, file)
         environment = os.environ.copy()
         os.environ.update(self.env)
-        self.helpers["sampler"] = helper("sampler", "sampler.py", [self.evidence, self.folder / "base.pid",
+        self.helpers["sampler"] = helper("sampler", "sampler.py", [self.evidence, self.base_pid_files(),
                                                                    os.getpid()], self.logs / "sampler.log")
         if write_ms:
-            self.helpers["writer"] = helper("writer", "writer.py", [self.address, self.ca_file, login, self.evidence,
+            self.helpers["writer"] = helper("writer", "writer.py", [self.addresses(), self.ca_file, login, self.evidence,
                                                                     write_ms], self.logs / "writer.log")
         if probes:
-            self.helpers["prober"] = helper("prober", "prober.py", [self.address, self.ca_file, self.evidence, probes],
+            self.helpers["prober"] = helper("prober", "prober.py", [self.addresses(), self.ca_file, self.evidence, probes],
                                             self.logs / "prober.log")
         if person:
             self.helpers["person"] = helper("person", "person.py",

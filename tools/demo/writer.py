@@ -1,10 +1,11 @@
 """Writes settings all the time and keeps what was acknowledged.
 
-    writer.py ADDRESS CA_FILE LOGIN_FILE EVIDENCE_DIR INTERVAL_MS
+    writer.py ADDRESS[,ADDRESS] CA_FILE LOGIN_FILE EVIDENCE_DIR INTERVAL_MS
 
 Each write names the revision that its key must still have (If-Match), so that an acknowledged write
 which is gone, or ran twice, shows at the next write of its key. A write that got no answer is sent
-again with the same Idempotency-Key, as a client would. At the end every setting is read back into
+again with the same Idempotency-Key, as a client would; of two appliances the other is asked when one
+does not answer or is not the primary. At the end every setting is read back into
 settings_final.json.
 """
 import http.client
@@ -22,6 +23,24 @@ KEYS = 200
 RETRY_FOR_S = 20
 
 
+class Site:
+    """One appliance, or the two of a pair with one log-in: calls go to where the last one was answered."""
+
+    def __init__(self, addresses, ca_file):
+        self.clients = [Client(address, ca_file) for address in addresses.split(",")]
+
+    def login(self, account, password):
+        self.clients[0].login(account, password)
+        for client in self.clients[1:]:
+            client.token = self.clients[0].token
+
+    def call(self, *arguments):
+        return self.clients[0].call(*arguments)
+
+    def other(self):
+        self.clients.append(self.clients.pop(0))
+
+
 def write_once(client, key, value, request, revision, deadline):
     """-> (answer or None, code, why, attempts)"""
     attempts, code, why = 0, None, None
@@ -34,10 +53,13 @@ def write_once(client, key, value, request, revision, deadline):
             return client.call("PUT", f"/api/v1/settings/{key}", {"value": value}, headers), None, None, attempts
         except ApiError as error:
             code, why = error.code, str(error)
+            if error.code == "not_primary":
+                client.other()
             if error.status not in (429, 503, 409) or error.code == "conflict":
                 return None, code, why, attempts
         except (OSError, http.client.HTTPException) as error:
             code, why = "no_answer", f"{type(error).__name__}: {error}"
+            client.other()
         time.sleep(0.005)  # Before the same request goes out again.
     return None, code, why, attempts
 
@@ -65,7 +87,7 @@ def main():
     with open(login_file, encoding="utf-8") as file:
         login = json.load(file)
     stop, lines = Stop(), Lines(os.path.join(folder, "writer.jsonl"))
-    client = Client(address, ca_file)
+    client = Site(address, ca_file)
     client.login(login["account"], login["password"])
     say("ready")
     seed = random.SystemRandom()

@@ -2,8 +2,9 @@
 // by an end and checked by the node. A proof holds on its own connection, for its own session, side
 // and generation only, so it can be neither replayed nor moved.
 //
-//   attach:   "everspan attach 1\0" + exporter (32) + session id (16) + side (1) + generation (8,
-//   big-endian) register: "everspan register 1\0" + exporter (32) + endpoint id (16)
+//   attach:    "everspan attach 1\0" + exporter (32) + session id (16) + side (1)
+//              + generation (8, big-endian)
+//   register:  "everspan register 1\0" + exporter (32) + endpoint id (16)
 //
 // The exporter is Transport::exporter(wire::kExporterLabel, kExporterBytes). An exporter of another
 // size (a connection without TLS) is refused on both sides.

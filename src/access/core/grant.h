@@ -5,11 +5,9 @@
 //
 // Invariants
 //   G1  verify_grant gives claims only for the given site, signed by the given key, with every
-//   field
-//       in form. What the signer did not set is a refusal, not a default.
+//       field in form. What the signer did not set is a refusal, not a default.
 //   G2  Times are checked apart (check_grant_time): they bound the first attach only; a session
-//   that
-//       lives goes on until its time to live.
+//       that lives goes on until its time to live.
 #pragma once
 #include <cstdint>
 #include <string>

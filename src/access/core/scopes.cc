@@ -8,8 +8,8 @@
 namespace everspan::access {
 namespace {
 
-constexpr std::array<std::string_view, 6> kSiteScopes{"sessions", "endpoints", "settings",
-                                                      "users",    "upgrade",   "audit"};
+constexpr std::array<std::string_view, 7> kSiteScopes{"sessions", "endpoints", "settings", "users",
+                                                      "upgrade",  "audit",     "failover"};
 constexpr std::array<std::string_view, 3> kApplianceScopes{"updates", "node", "upgrade"};
 constexpr std::array<std::string_view, 3> kRights{"terminal", "exec", "tunnel"};
 

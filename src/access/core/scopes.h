@@ -15,7 +15,7 @@ enum class Area : std::uint8_t { site, appliance };
 [[nodiscard]] std::string_view area_name(Area area);
 [[nodiscard]] Result<Area> parse_area(std::string_view name);
 
-// site: sessions endpoints settings users upgrade audit; appliance: updates node upgrade.
+// site: sessions endpoints settings users upgrade audit failover; appliance: updates node upgrade.
 [[nodiscard]] std::span<const std::string_view> scopes_of(Area area);
 // Every scope is one of the area's, none twice.
 [[nodiscard]] Result<void> check_scopes(Area area, const std::vector<std::string>& scopes);

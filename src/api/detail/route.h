@@ -11,6 +11,7 @@
 #include "access/core/throttle.h"
 #include "api/api.h"
 #include "api/detail/json.h"
+#include "api/detail/local_logins.h"
 #include "common/ids.h"
 #include "common/time.h"
 #include "http/message.h"
@@ -37,6 +38,7 @@ struct State {
   site::Endpoints endpoints;
   site::Sessions sessions;
   site::Settings settings;
+  LocalLogins local_logins;
 
   std::mutex throttles;  // Guards the two below; held for a look-up, never across a wait.
   access::LoginThrottle logins;
@@ -65,7 +67,8 @@ struct Answer {
   std::string who;  // When it is not the caller: who has just logged in.
   std::string subject;
   json::object detail;
-  bool repeated = false;  // The request had run before: journalled then.
+  bool repeated = false;    // The request had run before: journalled then.
+  bool journalled = false;  // By the service that did it.
 };
 
 using RouteFunction = net::Task<Result<Answer>> (*)(State&, Call);
@@ -93,9 +96,10 @@ struct Route {
 [[nodiscard]] std::span<const Route> history_routes();
 [[nodiscard]] std::span<const Route> upgrade_routes();
 [[nodiscard]] std::span<const Route> user_routes();
-[[nodiscard]] inline std::array<std::span<const Route>, 8> all_routes() {
-  return {login_routes(),   node_routes(),    endpoint_routes(), session_routes(),
-          setting_routes(), history_routes(), upgrade_routes(),  user_routes()};
+[[nodiscard]] std::span<const Route> failover_routes();
+[[nodiscard]] inline std::array<std::span<const Route>, 9> all_routes() {
+  return {login_routes(),   node_routes(),    endpoint_routes(), session_routes(), setting_routes(),
+          history_routes(), upgrade_routes(), user_routes(),     failover_routes()};
 }
 
 // One line for the journal: on its way (a failure is logged by the journal), or kept (the answer

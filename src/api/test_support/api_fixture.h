@@ -8,6 +8,7 @@
 
 #include "access/passwords.h"
 #include "api/api.h"
+#include "api/test_support/fake_failover.h"
 #include "site/accounts.h"
 #include "site/endpoints.h"
 #include "site/test_support/local_site.h"
@@ -71,6 +72,7 @@ struct FakeUpgrade : UpgradeService {
     upgrade::Plan plan;
     plan.id = random_id<PlanId>();
     plan.to.version = request.target.version;
+    plan.method = request.method;
     upgrade::Step step;
     step.id = "switch";
     step.kind = upgrade::StepKind::switch_over;
@@ -133,8 +135,8 @@ struct ApiTest : testing::Test {
     options.now = [this] { return site.now(); };
     journal = store::Journal::open(std::move(options)).value();
     api = std::make_unique<Api>(Services{*site.context, passwords, *journal, live, node, upgrade,
-                                         updates, site.folder / "recordings", pool.get_executor(),
-                                         [this] { return instant.load(); }});
+                                         updates, failover, site.folder / "recordings",
+                                         pool.get_executor(), [this] { return instant.load(); }});
   }
   ~ApiTest() override {
     pool.join();
@@ -216,6 +218,7 @@ struct ApiTest : testing::Test {
   FakeNode node;
   FakeUpgrade upgrade;
   FakeUpdates updates;
+  FakeFailover failover;
   net::asio::thread_pool pool{2};
   std::atomic<Instant> instant{Instant(std::chrono::seconds(1000))};
   std::string address = "192.0.2.1";

@@ -13,8 +13,11 @@ bool is_one_of(std::string_view code, const std::array<std::string_view, N>& cod
 
 constexpr std::array<std::string_view, 6> kNoAnswer = {
     "unreachable", "timeout", "cut", "tls_certificate", "tls_handshake", "unavailable"};
-constexpr std::array<std::string_view, 5> kRefusals = {"refused", "forbidden", "unauthenticated",
-                                                       "slow_down", "not_confirmed"};
+constexpr std::array<std::string_view, 16> kRefusals = {
+    "refused", "forbidden", "unauthenticated", "slow_down", "not_confirmed",
+    // What a check before establishing the pair found.
+    "wrong_key", "no_key", "key_spent", "unknown_node", "other_node", "wire_range", "clock",
+    "platform", "has_site", "checks_failed", "bad_key"};
 
 }  // namespace
 

@@ -1,6 +1,5 @@
 // Finds the escapes that a person types at the start of a line: `~.` ends, `~?` explains, `~~` is
-// one
-// `~`. Pure.
+// one `~`. Pure.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -20,35 +20,42 @@
 //       (register lost, AbortRelease), after it only a new Granted makes it write again.
 //   H3  A turn never goes down; words about lower turns change nothing.
 //   H4  Each write that came in is answered once, or its asker is gone. Its request id never
-//   changes, so
-//       run again after a crash of the other side it has one effect (the log's table of outcomes).
+//       changes, so run again after a crash of the other side it has one effect (the log's table
+//       of outcomes).
 //   H5  What waits is bounded (kWaitingMax); beyond that "unavailable": nothing was done.
 //   H6  Fenced (the log refused: a higher turn was raised) ends serving at once. Fencing is the
-//   last
-//       line: it holds whatever the register, base or a clock did.
+//       last line: it holds whatever the register, base or a clock did.
 //
-// In doubt: who died, last durable record of the register, who may serve, what resolves it
+// In doubt: who died or was lost, what the register's last durable record says, who may serve, and
+// what resolves it. A holds turn t and is asked to release; B is to take t+1.
 //
-//   died / lost                    record       may serve            resolved by
-//   holder, before Released        {t, A}       nobody               register sees A dead: grants
-//   t+1 holder, after Released         {t, A}       nobody               register grants t+1 to B
-//   as planned holder stopped, not Released   {t, A}       nobody               register kills A
-//   (pair: promises run out) register, before recording     {t, A}       A if not Released;
-//   register is back: grants t+1 to A (it
-//     B's turn                                    else nobody            may have released) or goes
-//     on
-//   register, after recording      {t+1, B}     nobody until told    register is back: repeats
-//   Granted to B taker, before Raised           {t+1, B}     nobody               register sees B
-//   dead: grants t+2 to A taker, after Raised            {t+1, B}     nobody (A is fenced) register
-//   sees B dead: grants t+2 to A taker stopped, wakes late      {t+2, A}     A the log's turn
-//   fences B (H6) link between the two           any          the holder           waiting writes
-//   stay with their ids and go
-//                                                                    out when it is back, or run
-//                                                                    here on Granted
-//   both, or the machine           as recorded  the recorded holder  started again, granted a
-//   higher turn (pair, no witness: B's durable *prepared* then A's durable *released* are the
-//   record's two halves;
-//    only the never-serving B can be in doubt.)
+//   died / lost                     record       may serve            resolved by
+//   ------------------------------  -----------  -------------------  -----------------------------
+//   holder, before Released         {t, A}       nobody               register sees A dead: grants
+//                                                                     t+1
+//   holder, after Released          {t, A}       nobody               register grants t+1 to B as
+//                                                                     planned
+//   holder stopped, not Released    {t, A}       nobody               register kills A
+//                                                                     (pair: promises run out)
+//   register, before recording      {t, A}       A if not Released;   register is back: grants t+1
+//     B's turn                                   else nobody          to A (it may have released),
+//                                                                     or goes on
+//   register, after recording       {t+1, B}     nobody until told    register is back: repeats
+//     B's turn                                                        Granted to B
+//   taker, before Raised            {t+1, B}     nobody               register sees B dead: grants
+//                                                                     t+2 to A
+//   taker, after Raised             {t+1, B}     nobody (A is         register sees B dead: grants
+//                                                fenced)              t+2 to A
+//   taker stopped, wakes late       {t+2, A}     A                    the log's turn fences B (H6)
+//   link between the two            any          the holder           waiting writes stay with
+//                                                                     their ids and go out when it
+//                                                                     is back, or run here on
+//                                                                     Granted
+//   both, or the machine            as recorded  the recorded holder  started again, granted a
+//                                                                     higher turn
+//
+// Pair without a witness: B's durable *prepared*, then A's durable *released* are the record's two
+// halves; only the never-serving B can be in doubt.
 //
 // One thread. Run the actions in order. Writes are named by request id; their bytes stay with the
 // shell from Write until Answer.

@@ -8,7 +8,7 @@
 //   R3  A channel's content is kept unless its kind is `tunnel` or the policy is metadata; then
 //       length and SHA-256 of each piece are kept.
 //   R4  Kinds come from the control stream (channel 0, both directions), read in order of its
-//   numbers.
+//       numbers.
 //   R5  With the policy off nothing is ever in flight: counts are written (length_counter.h), and
 //       lost with a crash for the last second.
 //

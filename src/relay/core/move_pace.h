@@ -10,10 +10,9 @@
 // Invariants
 //   M1  Never more than `per_second` moves in any second, but for the first kBurst.
 //   M2  At least one move may always be under way, and kLeast of `per_second` are asked for
-//   whatever
-//       becomes of them, so a move never stops by itself.
+//       whatever becomes of them, so a move never stops by itself.
 //   M3  Each asked() is followed by one ended(); a move that is asked for again is not a second
-//   one.
+//       one.
 #pragma once
 #include <cstddef>
 #include <optional>

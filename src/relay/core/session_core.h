@@ -4,11 +4,11 @@
 //
 // Each side (console, agent):
 //
-//                attach here                      LegAttached from the peer process
-//   nowhere ------------------> here <-----------------------------------> peer
-//      ^        leg lost         |   attach here                            |   LegGone, bridge
-//      lost
-//      +-------------------------+------------------------------------------+
+//                attach here                     LegAttached from the peer process
+//   nowhere ------------------> here <---------------------------------------> peer
+//      ^        leg lost         |                 attach here                  |
+//      +-------------------------+----------------------------------------------+
+//                                                  LegGone, bridge lost
 //
 // An attach waits (pending) until the peer process has answered `AskPeer`, and, where nobody in
 // memory knows the session and it is not its first, until its recordings were read (`Recover`). An
@@ -28,8 +28,7 @@
 //       process with the newer leg hears which (LegDrained).
 //   P6  Each attach is answered exactly once, Accept or Refuse, unless its leg is lost before.
 //   P7  If the newer leg goes before the end's Barrier came, its end may not know of it and still
-//   use
-//       the draining one: that is in use again.
+//       use the draining one: that is in use again.
 //   P8  The recorder is where the agent's leg is: after it moved and drained, HandOverRecorder.
 //   P9  While takes_over(side), the shell keeps what is for that side until it is decided where its
 //       leg is: sent over the bridge it would pass the answer on the way.

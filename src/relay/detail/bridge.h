@@ -2,9 +2,10 @@
 //
 //   u32 size of what follows | u8 kind | 16 bytes key | body            (big-endian)
 //
-//   message  BridgeMessage        key: session or endpoint id (which thread it belongs to); hello:
-//   zero frame    u8 side | one link frame, for the leg of that side at the receiver; key: session
-//   id
+//   message  BridgeMessage
+//            key: session or endpoint id (which thread it belongs to); hello: zero
+//   frame    u8 side | one link frame, for the leg of that side at the receiver
+//            key: session id
 //
 // Both begin with a hello. Bytes of one key stay in order. Threads: start(), send() and close()
 // from any thread; Events are called on the bridge's executor. A form error ends the bridge: the

@@ -111,6 +111,7 @@ class Shard {
 
   // ---- Moving ----
   void migrate(Pace pace, std::shared_ptr<MoveCounters> counters);
+  [[nodiscard]] bool moves(const Movable& what) const;
   void stop_migrating();
   // A Leg or AgentLink was asked to move; is attached elsewhere (or gone). For the pace.
   template <class Link>
@@ -163,6 +164,7 @@ class Shard {
   bool bridge_high_ = false;
 
   std::shared_ptr<MoveCounters> moving_;
+  std::function<bool(const Movable&)> moves_only_;  // Pace::only of the moves under way.
   std::uint64_t move_run_ = 0;
   std::optional<MovePace> pace_;
   std::string last_orders_;
@@ -206,6 +208,11 @@ struct Relay::State : std::enable_shared_from_this<Relay::State> {
   std::map<EndpointId, Presence> agents;
   std::shared_ptr<Bridge> bridge;
   std::uint64_t move_run = 0;
+  std::shared_ptr<NodeLinkTaker> node_links;
+  [[nodiscard]] std::shared_ptr<NodeLinkTaker> node_link_taker() const {
+    const std::lock_guard lock(mutex);
+    return node_links;
+  }
 
   State(net::IoThreads& t, Services& s, recording::Recorder* r, RelayOptions o)
       : threads(t), services(s), recorder(r), options(o) {}

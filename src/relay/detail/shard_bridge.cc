@@ -128,15 +128,22 @@ void Shard::send_presence(const AgentInfo& agent, bool online) {
 
 // ---- Moving ----
 
+bool Shard::moves(const Movable& what) const {
+  return !moves_only_ || moves_only_(what);
+}
+
 std::size_t Shard::count_left() const {
-  auto left = agents_.size();
-  for (const auto& [id, session] : sessions_) left += session->legs().size();
+  std::size_t left = 0;
+  for (const auto& [endpoint, link] : agents_) left += moves({endpoint, {}}) ? 1U : 0U;
+  for (const auto& [id, session] : sessions_)
+    if (moves({session->claims().endpoint, id})) left += session->legs().size();
   return left;
 }
 
 void Shard::migrate(Pace pace, std::shared_ptr<MoveCounters> counters) {
   if (stopping_) return;
   moving_ = std::move(counters);
+  moves_only_ = pace.only;
   moving_->left = count_left();
   forget_moves();
   pace_.emplace(static_cast<double>(std::max(1U, pace.per_second)) / shards_);
@@ -163,15 +170,17 @@ bool Shard::move_one(Instant now, const std::string& frame, Duration ask_again) 
     return !asked || now - *asked >= ask_again;
   };
   for (const auto& [endpoint, link] : agents_) {
-    if (!due(link->asked_at)) continue;
+    if (!due(link->asked_at) || !moves({endpoint, {}})) continue;
     move_asked(*link, now);
     link->send(frame);
     return true;
   }
-  for (const auto& [id, session] : sessions_)
+  for (const auto& [id, session] : sessions_) {
+    if (!moves({session->claims().endpoint, id})) continue;
     for (const auto& [leg_id, leg] : session->legs())
       if (!leg->closing() && due(leg->asked_at) && session->migrate(leg_id, frame, now))
         return true;
+  }
   return false;
 }
 
@@ -187,7 +196,8 @@ net::Task<void> Shard::move(Pace pace, std::shared_ptr<MoveCounters> counters, s
     while (pace_->may_ask(net::now(), slow)) {
       if (frame.empty()) {
         pb::LinkMessage message;
-        write_candidates(orders(), *message.mutable_migrate());
+        write_candidates(pace.to.candidates.empty() ? orders() : pace.to,
+                         *message.mutable_migrate());
         message.mutable_migrate()->set_reason(pace.reason);
         frame = control_frame(message);
       }

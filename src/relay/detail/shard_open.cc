@@ -22,10 +22,11 @@ std::string hello_reply(const Services& services, std::uint32_t spoken, const Er
   return control_frame(message);
 }
 
-Result<void> check_hello(const pb::LinkMessage& message) {
+Result<void> check_hello(const pb::LinkMessage& message, bool takes_nodes) {
   if (!message.has_hello()) return fail("bad_hello", "The link does not begin with a Hello");
   const auto& hello = message.hello();
-  if (hello.kind() != pb::Hello::KIND_AGENT && hello.kind() != pb::Hello::KIND_LEG)
+  const bool is_peer = hello.kind() == pb::Hello::KIND_PEER && takes_nodes;
+  if (hello.kind() != pb::Hello::KIND_AGENT && hello.kind() != pb::Hello::KIND_LEG && !is_peer)
     return fail("bad_hello", "This node does not know such a link");
   if (!wire::common_version(hello.wire_min(), hello.wire_max()))
     return fail("wire_range",
@@ -74,7 +75,8 @@ net::Task<void> Shard::open(std::unique_ptr<net::Transport> transport, std::stri
   if (!hello_bytes) co_return;
   pb::LinkMessage hello;
   if (!hello.ParseFromString(*hello_bytes)) co_return;
-  const auto fits = check_hello(hello);
+  const auto node_links = relay->node_link_taker();
+  const auto fits = check_hello(hello, node_links != nullptr);
   const auto& greeting = hello.hello();
   opened.wire =
       wire::common_version(greeting.wire_min(), greeting.wire_max()).value_or(wire::kWireMax);
@@ -82,6 +84,10 @@ net::Task<void> Shard::open(std::unique_ptr<net::Transport> transport, std::stri
   const auto replied = co_await net::write_all(link, std::move(reply), deadline);
   if (!replied || !fits) co_return;
   opened.release = printable(hello.hello().release(), 40);
+  if (greeting.kind() == pb::Hello::KIND_PEER) {
+    (*node_links)(std::move(opened.transport), std::move(opened.early), index);
+    co_return;
+  }
 
   const auto bytes = co_await net::read_control(link, opened.early, wire::kHelloBytesMax, deadline);
   if (!bytes || stopping_) co_return;

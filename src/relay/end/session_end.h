@@ -2,23 +2,23 @@
 // in (frames, legs, the application, time), actions out. Console and session-host run the same
 // object.
 //
-//   leg_frame / leg_failed / tick ---> SessionEnd ---> Dial, SendFrames, CloseLeg      (the legs'
-//   owner) write / consume / send_control -->            ---> Readable, Writable, ControlMessage,
-//                                                      ChannelGone, LegUp, LegDown, Ended
-//                                                      (application)
+//   leg_frame / leg_failed / tick    ---> SessionEnd ---> Dial, SendFrames, CloseLeg
+//                                                           (the legs' owner)
+//   write / consume / send_control   --->            ---> Readable, Writable, ControlMessage,
+//                                                         ChannelGone, LegUp, LegDown, Ended
+//                                                           (application)
 //
 // Invariants (C1..C6: channel_end.h; L1..L5: leg_keeper.h)
 //   S1  Frames of channels are sent on the current leg only, and only while the other end has a
-//   leg. S2  Frames are taken from the current leg and from draining ones, from no other. S3  After
-//   a loss on either side both ends say `resume` for every channel, channel 0 last. A channel
-//       that the other end did not name by then is unknown to it and is sent from what is kept. An
-//       end that hears `resume` and has not said it just now answers with its own.
+//       leg.
+//   S2  Frames are taken from the current leg and from draining ones, from no other.
+//   S3  After a loss on either side both ends say `resume` for every channel, channel 0 last. A
+//       channel that the other end did not name by then is unknown to it and is sent from what is
+//       kept. An end that hears `resume` and has not said it just now answers with its own.
 //   S4  Bytes that were lost without a word (a node that died between two legs) are noticed: a
-//   receiver
-//       with a hole asks again, a sender without an answer repeats its last byte.
+//       receiver with a hole asks again, a sender without an answer repeats its last byte.
 //   S5  A channel is forgotten when both ends said ChannelClosed, which each says when all it sent
-//   is
-//       acknowledged and all that came is consumed. Frames of forgotten channels are ignored.
+//       is acknowledged and all that came is consumed. Frames of forgotten channels are ignored.
 //   S6  After Ended nothing is done any more.
 //   S7  What was consumed is acknowledged with the next data that leave, at once when the sender
 //       may be waiting for it, and after kAckDelay at the latest: a message that is answered costs

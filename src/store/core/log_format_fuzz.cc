@@ -1,9 +1,10 @@
-// Foreign bytes as an entry of the log, as its operations, and as a segment of the journal: what is
-// read is written the same again, and no walk goes past the end.
+// Foreign bytes as an entry of the log, as its operations, as an orphan file and as a segment of
+// the journal: what is read is written the same again, and no walk goes past the end.
 #include <cstdlib>
 
 #include "store/core/journal_format.h"
 #include "store/core/log_format.h"
+#include "store/core/orphan_format.h"
 
 namespace {
 
@@ -15,6 +16,22 @@ void check_log(std::string_view bytes) {
     if (encode_operations(*operations) != bytes) std::abort();
   if (const auto entry = decode_entry(bytes))
     if (encode_entry(*entry) != bytes) std::abort();
+}
+
+// With no entry, or one of the corpus, the hash at the end fits.
+void check_orphan(std::string_view bytes) {
+  std::string again;
+  std::size_t entries = 0;
+  const auto visit = [&](LogEntry&& entry) -> Result<void> {
+    again += orphan_entry(encode_entry(entry));
+    ++entries;
+    return {};
+  };
+  const auto orphan = walk_orphan(bytes, visit);
+  if (!orphan) return;
+  again.insert(0, orphan_start(orphan->before));
+  if (again + orphan_end(orphan->last.hash) != bytes) std::abort();
+  if (orphan->last.revision.value - orphan->before.revision.value != entries) std::abort();
 }
 
 // Chance finds no hash, so records are made of the bytes first, and damaged by them.
@@ -56,6 +73,7 @@ void check_journal(std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   check_log(bytes);
+  check_orphan(bytes);
   check_journal(bytes);
   if (const auto header = decode_header(bytes)) {
     if (header->end.offset > size) std::abort();

@@ -28,11 +28,21 @@ struct BatchContext {
 };
 struct BatchResult {
   bool changed = false;  // False: all were repeats or conflicts, nothing was written.
+  LogHead before;
   LogHead head;
 };
 
-// Fails as a whole with superseded, db_busy (before anything was done), db_full, db_io, ...
+// Both need everything appended before to be committed, so that conditions and request ids are
+// checked against all of it. Fail as a whole with superseded, db_busy (before anything was done),
+// db_full, db_io, ...
+
+// Append and fold: with this node alone in the in-sync set one fsync does both.
 [[nodiscard]] Result<BatchResult> commit_batch(Database& db, const BatchContext& context,
+                                               std::vector<Pending>& batch);
+// Appends only, and gives what it appended to `replication` before the fsync. The results lack
+// their stores.
+[[nodiscard]] Result<BatchResult> append_batch(Database& db, const BatchContext& context,
+                                               Replication& replication,
                                                std::vector<Pending>& batch);
 
 }  // namespace everspan::store::detail

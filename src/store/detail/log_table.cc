@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::int64_t kApplicationId = 0x45564c47;  // "EVLG"
 constexpr std::int64_t kFormat = 1;
+// Of one transaction, which writes wait for.
+constexpr std::size_t kCompactEntriesMax = 1000;
+constexpr std::int64_t kCompactBytesMax = 8 * 1024 * 1024;
 
 constexpr const char* kSchema = R"(
 PRAGMA application_id = 1163283527;
@@ -80,6 +83,12 @@ Result<void> set_meta(Database& db, std::string_view name, std::int64_t value) {
   return db.run("UPDATE meta SET value=?2 WHERE name=?1", name, value);
 }
 
+Result<void> write_base(Database& db, const LogHead& base) {
+  if (auto set = set_meta(db, "base_revision", signed_of(base.revision.value)); !set) return set;
+  return db.run("UPDATE meta SET value=?2 WHERE name=?1", std::string_view("base_hash"),
+                blob(base.hash));
+}
+
 Result<void> fill_new_log(Database& db, const NodeId& node, const NewSite& site) {
   if (auto made = db.run_script(kSchema); !made) return made;
   constexpr auto kPut = "INSERT INTO meta(name, value) VALUES(?1, ?2)";
@@ -116,7 +125,8 @@ bool read_row(Statement& row, LogEntry& entry, Sha256& hash) {
 
 }  // namespace
 
-Result<void> create_log_file(const std::string& path, const NodeId& node, const NewSite& site) {
+Result<void> create_log_file(const std::string& path, const NodeId& node, const NewSite& site,
+                             const FillLog& fill) {
   const std::string temporary = path + ".creating";
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
     if (auto gone = remove_file(temporary + suffix); !gone) return gone;
@@ -128,6 +138,8 @@ Result<void> create_log_file(const std::string& path, const NodeId& node, const 
     auto transaction = WriteTransaction::begin(*db);
     if (!transaction) return fail(transaction);
     if (auto filled = fill_new_log(*db, node, site); !filled) return filled;
+    if (fill)
+      if (auto filled = fill(*db); !filled) return filled;
     if (auto committed = transaction->commit(); !committed) return committed;
   }  // The last connection closes: the WAL is in the file.
   if (auto synced = sync_file(temporary); !synced) return synced;
@@ -196,6 +208,16 @@ Result<void> write_generation(Database& db, Generation generation) {
   return set_meta(db, "generation", signed_of(generation.value));
 }
 
+Result<void> write_epoch(Database& db, Epoch epoch) {
+  return set_meta(db, "epoch", signed_of(epoch.value));
+}
+
+Result<void> write_lineage(Database& db, const LineageId& lineage) {
+  const std::string raw = lineage.raw();
+  return db.run("UPDATE meta SET value=?2 WHERE name=?1", std::string_view("lineage"),
+                BlobView{raw});
+}
+
 Result<void> append_entry(Database& db, const LogEntry& entry, const Sha256& hash) {
   const std::string lineage = entry.lineage.raw();
   const std::string request = entry.request_id.raw();
@@ -215,6 +237,50 @@ Result<void> write_head(Database& db, const LogHead& head) {
   if (auto set = set_meta(db, "head_revision", signed_of(head.revision.value)); !set) return set;
   return db.run("UPDATE meta SET value=?2 WHERE name=?1", std::string_view("head_hash"),
                 blob(head.hash));
+}
+
+Result<void> write_start(Database& db, const LogHead& base) {
+  if (auto moved = write_head(db, base); !moved) return moved;
+  if (auto moved = write_base(db, base); !moved) return moved;
+  return set_meta(db, "committed_revision", signed_of(base.revision.value));
+}
+
+Result<Compacted> compact_some(Database& db, const LogMeta& meta, WallTime older_than,
+                               Revision below) {
+  Compacted out{meta.base, false};
+  {
+    auto rows = db.prepare(
+        "SELECT revision, primary_time, length(operations), hash FROM log"
+        " WHERE revision > ?1 AND revision < ?2 ORDER BY revision");
+    if (!rows) return fail(rows);
+    rows->bind(1, signed_of(meta.base.revision.value))
+        .bind(2, signed_of(std::min(below, meta.committed).value));
+    std::int64_t bytes = 0;
+    for (std::size_t count = 0;; ++count) {
+      auto row = rows->step();
+      if (!row) return fail(row);
+      if (!*row || rows->integer(1) >= older_than.unix_ms) break;
+      bytes += rows->integer(2);
+      if (count == kCompactEntriesMax || (count > 0 && bytes > kCompactBytesMax)) {
+        out.more = true;
+        break;
+      }
+      out.base.revision = {unsigned_of(rows->integer(0))};
+      if (!read_hash(out.base.hash, rows->bytes(3)))
+        return fail("bad_log", "A hash of the log cannot be read");
+    }
+  }
+  if (out.base == meta.base) return out;
+  auto gone = db.run("DELETE FROM log WHERE revision <= ?1", signed_of(out.base.revision.value));
+  if (!gone) return fail(gone);
+  if (auto moved = write_base(db, out.base); !moved) return fail(moved);
+  return out;
+}
+
+Result<void> cut_after(Database& db, const LogHead& head) {
+  auto gone = db.run("DELETE FROM log WHERE revision > ?1", signed_of(head.revision.value));
+  if (!gone) return gone;
+  return write_head(db, head);
 }
 
 Result<void> fold_entry(Database& db, const LogEntry& entry, const std::vector<NodeId>& stores) {

@@ -11,18 +11,34 @@ namespace everspan::store::detail {
 
 inline constexpr std::chrono::hours kOutcomesKept{24};
 
-// Made under another name, fsynced, then linked to `path`: a log that exists is whole.
+// Made under another name, fsynced, then linked to `path`: a log that exists is whole. `fill`, if
+// any, puts more into it in the same transaction.
+using FillLog = std::function<Result<void>(Database&)>;
 [[nodiscard]] Result<void> create_log_file(const std::string& path, const NodeId& node,
-                                           const NewSite& site);
+                                           const NewSite& site, const FillLog& fill = {});
 // Is it a log of ours, in a format that we know?
 [[nodiscard]] Result<void> check_format(Database& db);
 
 [[nodiscard]] Result<LogMeta> read_meta(Database& db);
 [[nodiscard]] Result<void> write_generation(Database& db, Generation generation);
+[[nodiscard]] Result<void> write_epoch(Database& db, Epoch epoch);
+[[nodiscard]] Result<void> write_lineage(Database& db, const LineageId& lineage);
 
 // Into `log`; moves the head.
 [[nodiscard]] Result<void> append_entry(Database& db, const LogEntry& entry, const Sha256& hash);
 [[nodiscard]] Result<void> write_head(Database& db, const LogHead& head);
+// Deletes what is after `head`, which nothing committed is, and moves the head there.
+[[nodiscard]] Result<void> cut_after(Database& db, const LogHead& head);
+// History begins after `base`, which is committed, and has no entries yet.
+[[nodiscard]] Result<void> write_start(Database& db, const LogHead& base);
+struct Compacted {
+  LogHead base;
+  bool more = false;  // Other entries may go too.
+};
+// Deletes the first entries that are older than `older_than` and below `below` and the last
+// committed one, at most some, and moves the base behind them.
+[[nodiscard]] Result<Compacted> compact_some(Database& db, const LogMeta& meta, WallTime older_than,
+                                             Revision below);
 // Into `current` and `outcomes`; the caller moves committed_revision with write_committed().
 [[nodiscard]] Result<void> fold_entry(Database& db, const LogEntry& entry,
                                       const std::vector<NodeId>& stores);

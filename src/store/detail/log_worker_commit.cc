@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "common/check.h"
@@ -67,8 +68,8 @@ Result<void> LogWriter::Worker::open_database() {
   return {};
 }
 
-Result<void> LogWriter::Worker::handle_become(Generation generation) {
-  auto taken = take_over(generation);
+Result<void> LogWriter::Worker::handle_become(Generation generation, Tail tail) {
+  auto taken = take_over(generation, tail);
   if (!taken) {
     if (taken.error().code == "db_io") fatal(taken.error());
     return taken;
@@ -82,7 +83,7 @@ Result<void> LogWriter::Worker::handle_become(Generation generation) {
   return {};
 }
 
-Result<void> LogWriter::Worker::take_over(Generation generation) {
+Result<void> LogWriter::Worker::take_over(Generation generation, Tail tail) {
   if (detail::is_suspect(options_.path)) {
     db_.reset();
     verified_.reset();
@@ -106,13 +107,18 @@ Result<void> LogWriter::Worker::take_over(Generation generation) {
                 "Nothing was changed");
   auto head = verify_chain_from_known(*meta);
   if (!head) return fail(head);
-  // Every member of the in-sync set, this node alone, has what is appended: it is committed.
-  if (auto folded = detail::fold_through(*db_, head->revision, {options_.node_id}); !folded)
-    return folded;
+  if (tail == Tail::fold) {
+    // Every member of the in-sync set, this node alone, has what is appended: it is committed.
+    auto folded = detail::fold_through(*db_, head->revision, {options_.node_id});
+    if (!folded) return folded;
+  }
   if (auto raised = detail::write_generation(*db_, generation); !raised) return raised;
   if (auto committed = transaction->commit(); !committed) return committed;
-  verified_ = *head;
-  head_revision_ = head->revision.value;
+  committed_ = tail == Tail::fold ? head->revision : meta->committed;
+  unfolded_.reset();
+  moved_to(*head);
+  const std::lock_guard lock(mutex_);
+  confirmed_.clear();
   return {};
 }
 
@@ -151,60 +157,83 @@ Result<LogHead> LogWriter::Worker::handle_release() {
 }
 
 void LogWriter::Worker::commit_batch(std::vector<detail::Pending> batch) {
+  std::shared_ptr<Replication> replication;
+  std::optional<Error> refused;
+  std::uint64_t refusals = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (!refusal_.empty() && refusal_ != "released") {  // Superseded or failed with these queued.
-      const Error error = refusal_error(refusal_);
-      for (auto& it : batch) it.result = std::unexpected(error);
-    }
+    if (!refusal_.empty() && refusal_ != "released")  // Superseded or failed with these queued.
+      refused = refusal_error(refusal_);
+    else if (following_)
+      refused = nothing_stored(why_refused_);
+    replication = replication_;
+    refusals = refusals_;
   }
-  const bool refused = batch.front().result.has_value();
-  if (!refused) {
-    auto result = commit_when_free(batch);
-    return finish_batch(batch, std::move(result));
+  if (!refused && committed_ < last().revision) {
+    const auto settled = settle(refusals);
+    if (!settled) refused = nothing_stored(settled.error());
   }
-  for (auto& it : batch) it.done(std::move(*it.result));
+  if (refused) {
+    for (auto& it : batch) it.done(std::unexpected(*refused));
+  } else if (replication) {
+    commit_replicated(batch, *replication, refusals);
+  } else {
+    finish_batch(batch, run_batch(batch, nullptr));
+  }
 }
 
 // Another process's lock is waited for: it is a quick commit, or base kills its holder.
-Result<detail::BatchResult> LogWriter::Worker::commit_when_free(
-    std::vector<detail::Pending>& batch) {
-  const detail::BatchContext context{options_.node_id, generation_, options_.now()};
+Result<detail::BatchResult> LogWriter::Worker::run_batch(std::vector<detail::Pending>& batch,
+                                                         Replication* replication) {
+  const detail::BatchContext context{options_.node_id, generation_,
+                                     std::max(options_.now(), not_before_)};
   for (;;) {
-    auto result = detail::commit_batch(*db_, context, batch);
+    auto result = replication == nullptr ? detail::commit_batch(*db_, context, batch)
+                                         : detail::append_batch(*db_, context, *replication, batch);
+    if (!result && result.error().code == "db_full")
+      not_before_ = {context.now.unix_ms + 1};  // It may have been shipped.
     if (result || result.error().code != "db_busy") return result;
     if (stopping()) return std::unexpected(refusal_error("stopped"));
     log_warning("log.waits_for_lock", {{"log", options_.path}});
   }
 }
 
+// What a failed transaction means for this writer, and what its callers are told.
+Error LogWriter::Worker::after_failure(Error error) {
+  const std::string& code = error.code;
+  if (code == "superseded") {
+    refuse_from_now_on("superseded");
+    log_warning("log.superseded", {{"generation", std::to_string(generation_.value)}});
+    return refusal_error("superseded");
+  }
+  if (code == "db_full")
+    return {"disk_full", "The disk is full", "Nothing of this write was stored",
+            "Free space, then send it again"};
+  if (code.starts_with("db_") || code == "bad_log" || code == "bad_chain") {
+    fatal(error);
+    return refusal_error("log_failed");
+  }
+  return error;
+}
+
 void LogWriter::Worker::finish_batch(std::vector<detail::Pending>& batch,
                                      Result<detail::BatchResult> result) {
   if (!result) {
-    Error error = result.error();
-    if (error.code == "superseded") {
-      refuse_from_now_on("superseded");
-      log_warning("log.superseded", {{"generation", std::to_string(generation_.value)}});
-      error = refusal_error("superseded");
-    } else if (error.code == "db_full") {
-      error = {"disk_full", "The disk is full", "Nothing of this write was stored",
-               "Free space, then send it again"};
-    } else if (error.code != "stopped") {
-      fatal(error);
-      error = refusal_error("log_failed");
-    }
+    const Error error = after_failure(result.error());
     for (auto& it : batch) it.done(std::unexpected(error));
     return;
+  }
+  if (result->changed) {
+    committed_ = result->head.revision;
+    moved_to(result->head);
   }
   for (auto& it : batch) {
     check(it.result.has_value(), "a transaction of a batch got no answer");
     it.done(std::move(*it.result));
   }
   if (!result->changed) return;
-  verified_ = result->head;
-  head_revision_ = result->head.revision.value;
-  announce(result->head.revision);
-  if (db_->wal_pages() >= kCheckpointPagesBusy) checkpoint_if_due();
+  announce(committed_);
+  checkpoint_if_busy();
 }
 
 void LogWriter::Worker::announce(Revision committed) {
@@ -214,6 +243,10 @@ void LogWriter::Worker::announce(Revision committed) {
   put_u64(bytes, committed.value);
   // A hint: it may fail, and a full disk is reported by the log itself.
   [[maybe_unused]] const auto written = ::pwrite(hint_.fd(), bytes.data(), bytes.size(), 0);
+}
+
+void LogWriter::Worker::checkpoint_if_busy() {
+  if (db_->wal_pages() >= kCheckpointPagesBusy) checkpoint_if_due();
 }
 
 // Never waits for a reader; when one keeps the WAL from shrinking, tries again 1,000 pages later.

@@ -1,30 +1,30 @@
 // SlotsCore decides what runs on a node and which process may write. Pure: events in, actions out.
 //
-//             StartCandidate            Switch: ReleaseWriter, Released, grant
-//    (none) ----------------> candidate -------------------------------------> active (watched)
-//                                 |  exits, sick, not ready in time              |         |
-//                                 v  (fails only itself)                 Good:   |         | exits,
-//                                 sick,
-//                              (none)                                    fallback v         v
-//                              silent: killed
-//                                                                        retires active   (none)
+//             StartCandidate           Switch: ReleaseWriter, Released, grant
+//    (none) ----------------> candidate -----------------------------> active (watched)
+//                                 |                                      |         |
+//                                 | exits, sick, not ready        Good:  |         | exits, sick,
+//                                 | in time (fails only      fallback    |         | silent: killed
+//                                 | itself)                   retires    |         |
+//                                 v                                      v         v
+//                               (none)                                active     (none)
+//
 //    active --Switch--> fallback --the watched one failed, or Back--> active
 //
 // Invariants
 //   S1  One holder. A generation is granted to one instance, and only when the holder before it
-//   said
-//       Released of its own generation, or is dead (Exited), or is the same instance.
+//       said Released of its own generation, or is dead (Exited), or is the same instance.
 //   S2  Generations only grow; none is granted twice. A released one is never used again.
 //   S3  Where the state changed, Persist is the first action: a grant is durable before it is sent.
 //   S4  A key acts once: a finished one is answered from the table, a pending one is joined. The
 //       outcome is in the same write as what it did.
 //   S5  A candidate can fail only itself: no event of it ends, replaces or unseats the active one.
 //   S6  While a fallback is kept, an active one that exits, is sick or is silent goes; once it is
-//   dead the
-//       fallback is granted. Without a fallback the active one is started again, ever more slowly.
+//       dead the fallback is granted. Without a fallback the active one is started again, ever more
+//       slowly.
 //   S7  A process that a restarted base finds again keeps slot and right. Its holder is granted
-//   anew,
-//       for it may have released to the base that died. Until it came back nobody else is granted.
+//       anew, for it may have released to the base that died. Until it came back nobody else is
+//       granted.
 //   S8  Time in which base itself did not run (stopped, suspended) counts as nobody's silence.
 //
 // Use: run the returned actions in order; then call again at wake_at() at the latest. One thread.

@@ -137,6 +137,7 @@ struct Heartbeat {
   bool healthy = true;
   std::string why;
   std::uint32_t ends_left = 0;
+  bool has_site = false;  // For the first start (base_server.cc); the core decides nothing by it.
 };
 struct Activated {
   InstanceId instance = 0;

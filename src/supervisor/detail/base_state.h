@@ -71,6 +71,8 @@ struct BaseServer::State {
   void run(const SendRetire& action);
   void send(InstanceId to, net::Message message);
   void site_was_made();
+  void waits_to_join();
+  void site_joined();
 
   // Sockets and processes that were here before us (base_actions.cc).
   void find_processes();
@@ -93,6 +95,7 @@ struct BaseServer::State {
   std::deque<Event> told;
   std::deque<StartProcess> postponed;  // Until a returning site brought the listeners.
   bool handling = false;
+  bool said_how_to_join = false;
   bool stopping = false;
   bool done = false;
   int exit_status = 0;

@@ -4,7 +4,8 @@
 //   hang      never ready, silent        unhealthy   ready, then says that it is not well
 //   sick      stops itself (SIGSTOP) when activated
 // A test commands it through DIR/node/<pid>.sock, one line a request: "request KEY WHAT [ARG]",
-// answered by one line when base replied; "where" is answered by "ROLE GENERATION".
+// answered by one line when base replied; "where" is answered by "ROLE GENERATION", and " init" or
+// " join" as the Welcome said; "site" makes it say that it has a site.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -33,6 +34,7 @@ struct FakeSite {
   pb::SlotRole role = pb::SLOT_UNKNOWN;
   std::uint64_t generation = 0;
   bool serving = false;
+  bool has_site = false;
   std::vector<net::Fd> listeners;
   pb::Welcome welcome;
   net::Fd control;
@@ -74,6 +76,7 @@ struct FakeSite {
     pb::SiteToBase m;
     m.mutable_heartbeat()->set_healthy(behaviour != "unhealthy");
     m.mutable_heartbeat()->set_why("as told");
+    m.mutable_heartbeat()->set_has_site(has_site);
     say(m);
   }
   void on(const pb::BaseToSite& m, std::vector<net::Fd> fds) {
@@ -107,8 +110,11 @@ struct FakeSite {
     std::istringstream in(line);
     std::string verb, key, what, arg;
     in >> verb >> key >> what >> arg;
-    if (verb == "where") {
-      const auto text = std::to_string(role) + " " + std::to_string(generation) + "\n";
+    if (verb == "site") has_site = true;
+    if (verb == "where" || verb == "site") {
+      const auto text = std::to_string(role) + " " + std::to_string(generation) +
+                        (welcome.has_init() ? " init" : "") + (welcome.join() ? " join" : "") +
+                        "\n";
       if (write(from.get(), text.data(), text.size()) < 0) perror("where");
       return;
     }

@@ -6,15 +6,15 @@
 //
 // Invariants
 //   T1  Root N+1 is trusted only when signed by the thresholds of N's keys and of its own, version
-//   exactly N+1. T2  Expiry is checked once the chain ended, against one fixed time; intermediate
-//   roots may be expired. T3  Versions never go down: timestamp, the snapshot that it names, and
-//   each targets file in the snapshot;
-//       none of these may disappear. An equal timestamp version is discarded quietly.
+//       exactly N+1.
+//   T2  Expiry is checked once the chain ended, against one fixed time; intermediate roots may be
+//       expired.
+//   T3  Versions never go down: timestamp, the snapshot that it names, and each targets file in the
+//       snapshot; none of these may disappear. An equal timestamp version is discarded quietly.
 //   T4  When the keys of timestamp or snapshot change in a root, the stored ones are dropped before
-//   the
-//       root is stored (recovery from a fast-forward attack).
+//       the root is stored (recovery from a fast-forward attack).
 //   T5  Bytes are kept as received, and only when verified. A file that is stored already is not
-//   asked for.
+//       asked for.
 #pragma once
 #include <optional>
 #include <string>

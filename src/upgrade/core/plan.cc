@@ -37,6 +37,8 @@ constexpr KindRow kKinds[] = {
     {StepKind::soak, "soak", "Watch its health", kBack, true},
     {StepKind::pin, "pin", "Tell base that the new release stays", kNone, false},
     {StepKind::finalise, "finalise", "Raise the feature level", kNone, false},
+    {StepKind::hand_over, "handover", "Hand the primary's role over to the upgraded node",
+     "the role is handed back", false},
     {StepKind::unknown, "unknown", "A step that this release does not know", kNone, false},
 };
 const KindRow& row(StepKind kind) {
@@ -162,7 +164,7 @@ Result<Plan> plan(const SiteSnapshot& site, const Policy& policy, const Target& 
             to.manifest.feature_level};
   out.policy = policy;
   for (const KindRow& r : kKinds) {
-    if (r.kind == StepKind::unknown) continue;
+    if (r.kind == StepKind::unknown || r.kind == StepKind::hand_over) continue;
     Step step;
     step.id = std::string(r.word);
     step.kind = r.kind;

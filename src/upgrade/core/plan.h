@@ -36,7 +36,8 @@ enum class StepKind : std::uint8_t {
   soak,
   pin,
   finalise,
-  unknown,  // Written by a newer release: parks the plan.
+  hand_over,  // Of a site_plan.h only: the other node becomes the primary.
+  unknown,    // Written by a newer release: parks the plan.
 };
 enum class StepState : std::uint8_t {
   waiting,  // Not begun.
@@ -58,6 +59,7 @@ enum class Undo : std::uint8_t { none, stop_candidate, back };
 
 struct Step {
   std::string id;
+  NodeId node;  // Where a list shows the steps of several (site_plan.h); else zero.
   StepKind kind = StepKind::unknown;
   std::string kind_word;  // As stored; kept for unknown kinds.
   StepState state = StepState::waiting;

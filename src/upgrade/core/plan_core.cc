@@ -353,15 +353,16 @@ class Machine {
                   "Neither the old nor the new release of the plan is active");
     if (is_from(seen) && s_.undo == Undo::back) return rolled_back_or_stop(seen);
     // A candidate that is not seen may still be on its way to base: it is stopped all the same.
-    if (is_to(seen) && s_.undo != Undo::back) {  // A switch that was under way came through.
-      s_.undo = Undo::back;
-      s_.undo_attempt = 0;
-      return start_undo();
-    }
+    if (is_to(seen) && s_.undo != Undo::back) return undo_switch();  // It came through.
     now_.deadline = at_.instant + kUndoTime;
     send(undo_key(), undo_action());
   }
 
+  void undo_switch() {
+    s_.undo = Undo::back;
+    s_.undo_attempt = 0;
+    start_undo();
+  }
   void start_undo() {
     s_.undo_attempt += 1;
     now_.answered_ok = false;
@@ -384,6 +385,7 @@ class Machine {
       return go_on_back(seen);
     }
     if (!now_.answered_ok) return;
+    if (is_to(seen) && s_.undo != Undo::back) return undo_switch();  // Its answer was lost.
     if (is_from(seen) && (s_.undo == Undo::back || seen.candidate_digest != s_.plan.to.digest))
       return rolled_back_or_stop(seen);
     now_.look_at = at_.instant + kLookEvery;  // Until the deadline, then once more.

@@ -9,14 +9,15 @@
 //
 // Invariants (tests and the simulator cite the number)
 //   U1  No effect goes out before its intent is committed: Save comes first, and what follows it
-//   waits. U2  An effect's key (lineage/plan/step/attempt) is never used for two effects; who
-//   performs it keeps
-//       key -> outcome, so that a repeated key acts once.
+//       waits.
+//   U2  An effect's key (lineage/plan/step/attempt) is never used for two effects; who performs it
+//       keeps key -> outcome, so that a repeated key acts once.
 //   U3  A step is done when it is *observed* (what base says is active, ready), not when a call
-//   returned. U4  Never pin or finalise before the soak passed, in one process, without a break. U5
-//   After pin's intent there is no way back, and none is attempted. U6  An answer for another key
-//   than the one waited for changes nothing (late, repeated). U7  Attempts are bounded; every wait
-//   has a deadline.
+//       returned.
+//   U4  Never pin or finalise before the soak passed, in one process, without a break.
+//   U5  After pin's intent there is no way back, and none is attempted.
+//   U6  An answer for another key than the one waited for changes nothing (late, repeated).
+//   U7  Attempts are bounded; every wait has a deadline.
 //
 // Whoever drives it: the process that is the writer. After a switch that is the *new* process,
 // after going back the old one; each begins with Begun{observation}.

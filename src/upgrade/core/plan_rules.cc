@@ -44,6 +44,7 @@ Duration time_for(StepKind kind, const Policy& policy) {
     case StepKind::finalise:
       return kFinaliseTime;
     case StepKind::soak:
+    case StepKind::hand_over:
     case StepKind::unknown:
       break;
   }

@@ -1,7 +1,8 @@
 // Both ends of the demo's load; tests/tools/README.md says what they exchange and write down.
 //
-//   load_end console --prefix c1 --sessions 50 --interval-ms 100 --evidence F --errors F --
-//   COMMAND... load_end agent --session c1-0 --interval-ms 100 --evidence F
+//   load_end console --prefix c1 --sessions 50 --interval-ms 100 --evidence F --errors F
+//            -- COMMAND...
+//   load_end agent --session c1-0 --interval-ms 100 --evidence F
 #include <charconv>
 #include <cstdio>
 #include <string_view>

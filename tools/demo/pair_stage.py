@@ -1,0 +1,119 @@
+"""The stage with a second appliance: B joins, A establishes the failover relationship with it."""
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import commands
+from https import Client
+from process import Child, wait_until
+from stage import Stage
+
+IN_SYNC_S = 30
+
+
+def site_pids(base):
+    """The site processes that a base has started (its children)."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[1]) == base:
+            found.append(int(stat.parent.name))
+    return found
+
+
+class PairStage(Stage):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.address_b = f"127.77.{self.instance}.2:8443"
+        self.base_b = None
+
+    def prepare(self):
+        super().prepare()
+        shutil.rmtree(self.folder / "b", ignore_errors=True)
+        self.check_free(self.address_b)
+
+    def start_base_b(self, release=None):
+        command = commands.base_join(release or self.old, self.folder / "b", self.address_b,
+                                     commands.depot_root(self.depot_data))
+        self.base_b = Child("base b", command, self.logs / "base-b.log", env=self.env)
+        (self.folder / "base-b.pid").write_text(str(self.base_b.pid))
+
+    def start_pair(self):
+        """B waits for a site; A gives it one. Returns when both are in sync."""
+        self.start_base_b()
+        key = self.folder / "b/node/inter-appliance.key"
+        wait_until(lambda: key.is_file(), 20, "B's inter-appliance key")
+        self.wait_port(self.address_b, self.base_b)
+        self.run_cli("--yes", "failover", "establish", "--backup", self.address_b, "--reverse", self.address,
+                     "--key-file", key)
+        self.wait_in_sync()
+
+    def addresses(self):
+        return f"{self.address},{self.address_b}"
+
+    def base_pid_files(self):
+        return f"{self.folder / 'base.pid'},{self.folder / 'base-b.pid'}"
+
+    def failover_status(self, address=None):
+        """As a node says it; None while it says nothing."""
+        done = self.run(commands.Cli(self.cli.program, address or self.address, "demo")("failover", "status", json=True),
+                        check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def wait_in_sync(self, seconds=IN_SYNC_S):
+        def both():
+            status = self.failover_status()
+            return status if status and len(status.get("in_sync", [])) == 2 else None
+
+        return wait_until(both, seconds, "both appliances to be in sync", every=0.2)
+
+    def slots(self):
+        """Of both appliances."""
+        found = []
+        for address in (self.address, self.address_b):
+            done = self.run(commands.Cli(self.cli.program, address, "demo")("status", json=True), check=False)
+            found += json.loads(done.stdout).get("slots", []) if done.returncode == 0 else [{"role": "unknown"}]
+        return found
+
+    def wait_one_site(self, seconds):
+        """Until each appliance is down to its active site process."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.check_witnesses()
+            roles = [slot["role"] for slot in self.slots()]
+            if roles == ["active", "active"] or time.monotonic() > deadline:
+                return roles == ["active", "active"]
+            time.sleep(0.3)
+
+    def primary(self):
+        """The address of who serves now."""
+        for address in (self.address, self.address_b):
+            status = self.failover_status(address)
+            if status and status["role"] == "primary":
+                return address
+        return None
+
+    def client(self, timeout=10):
+        client = Client(self.primary() or self.address, self.ca_file, timeout)
+        client.login("admin", self.password_file.read_text().strip())
+        return client
+
+    def signal_node(self, which, number):
+        """To base and to every site process of that appliance."""
+        base = self.base if which == "a" else self.base_b
+        pids = [base.pid, *site_pids(base.pid)]
+        for pid in pids:
+            os.kill(pid, number)
+        if number == signal.SIGKILL:
+            base.process.wait()
+
+    def tear_down(self):
+        if self.base_b:
+            self.base_b.kill()
+        super().tear_down()
