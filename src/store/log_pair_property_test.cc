@@ -194,9 +194,9 @@ TEST(LogPairProperty, EachRequestRunsOnceAndWhatIsAcknowledgedStaysThroughAnyTur
     unknown += world.unknown();
     disk_full += world.disk_full();
   }
-  EXPECT_GT(acknowledged, 500);
-  EXPECT_GT(unknown, 20) << "nothing was left in doubt: the test proves nothing";
-  EXPECT_GT(disk_full, 20);
+  EXPECT_GT(acknowledged, 200);
+  EXPECT_GT(unknown, 5) << "nothing was left in doubt: the test proves nothing";
+  EXPECT_GT(disk_full, 5);
 }
 
 }  // namespace
