@@ -68,7 +68,7 @@ class Arguments(unittest.TestCase):
     def test_there_is_no_pair_yet_and_it_says_so(self):
         done = self.run_main("--method", "async")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("no pair yet", done.stderr)
+        self.assertIn("knows no pairs yet", done.stderr)
 
     def test_a_folder_with_other_things_in_it_is_left_alone(self):
         with tempfile.TemporaryDirectory() as folder:
