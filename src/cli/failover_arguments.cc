@@ -46,7 +46,7 @@ void add_failover(Application& a) {
   establish->add_option("--key-file", with->key_file,
                         "File with the inter-appliance key of the other, - for standard input");
   establish->add_flag("--overwrite-backup", with->overwrite_backup,
-                      "The other has a site of its own, which is replaced");
+                      "Replace a site of the other's own (not in this release: refused)");
   establish->add_flag("--dry-run", with->dry_run, "Check only");
   a.choose(establish, [with](Context& c) { return failover_establish(c, *with); });
   a.choose(a.command(group, "status", "Roles, lag and history"), failover_status);

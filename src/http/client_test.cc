@@ -6,12 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "http/server.h"
-#include "net/io_threads.h"
-#include "net/socket.h"
-#include "net/testing_certificates.h"
-#include "net/testing_run.h"
-#include "net/tls.h"
+#include "http/testing_server.h"
 
 namespace everspan::http {
 namespace {
@@ -20,12 +15,12 @@ using net::testing::make_certificate;
 using net::testing::TestCertificate;
 
 // Serves `file` with ranges at /file, and what it was told elsewhere.
-struct Files : Handler {
+struct Files {
   std::string file = std::string(300'000, 'f');
   bool resumes = true;
   std::vector<std::string> ranges;
 
-  net::Task<Response> handle(Request request) override {
+  Response answer(const Request& request) {
     Response response;
     response.content_type = "application/octet-stream";
     if (request.path == "/file") {
@@ -45,7 +40,7 @@ struct Files : Handler {
       response.status = 404;
       response.body = "nothing here";
     }
-    co_return response;
+    return response;
   }
 };
 
@@ -54,52 +49,9 @@ class HttpClient : public ::testing::Test {
   void SetUp() override {
     char name[] = "/tmp/everspan-http-XXXXXX";
     folder_ = mkdtemp(name);
-    auto context = net::TlsContext::server({.certificate_chain_pem = leaf_.pem() + root_.pem(),
-                                            .private_key_pem = leaf_.key.pem(),
-                                            .alpn = {"everspan/1", "http/1.1"}});
-    auto listener = net::listen_tcp({"127.0.0.1", 0});
-    ASSERT_TRUE(context && listener);
-    address_ = net::local_address(listener->get());
-    context_.emplace(std::move(*context));
-    listener_ = std::move(*listener);
-    net::asio::post(threads_.executor(0), [this] {
-      scope_.emplace(threads_.executor(0));
-      scope_->spawn("accept", accept_loop());
-    });
   }
-  void TearDown() override {
-    std::atomic<bool> done = false;
-    net::asio::post(threads_.executor(0), [&] { stop(done); });
-    const Instant limit = net::testing::soon();
-    while (!done && net::now() < limit) std::this_thread::yield();
-    EXPECT_TRUE(done);
-    std::filesystem::remove_all(folder_);
-  }
-  void stop(std::atomic<bool>& done) {
-    scope_->cancel();
-    if (scope_->running() > 0) {
-      net::asio::post(threads_.executor(0), [this, &done] { stop(done); });
-      return;
-    }
-    scope_.reset();
-    done = true;
-  }
-  net::Task<void> accept_loop() {
-    for (;;) {
-      auto tcp = co_await net::accept_tcp(listener_.get());
-      if (!tcp) co_return;
-      scope_->spawn("connection", serve(std::move(*tcp)));
-    }
-  }
-  net::Task<void> serve(net::Fd tcp) {
-    auto transport = co_await net::tls_accept(*context_, std::move(tcp), net::testing::soon());
-    if (!transport) co_return;
-    const Limits limits;
-    std::string early;
-    co_await serve_http(std::move(*transport), std::move(early), files_, limits, drain_);
-  }
-
-  std::string url(const std::string& path) const { return "https://" + address_.text() + path; }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string url(const std::string& path) const { return "https://" + server_.address() + path; }
   Client client() const {
     ClientOptions options;
     options.ca_pem = root_.pem();
@@ -113,13 +65,9 @@ class HttpClient : public ::testing::Test {
   TestCertificate root_ = make_certificate("root");
   TestCertificate leaf_ = make_certificate("leaf", &root_, "IP:127.0.0.1");
   std::string folder_;
-  net::Address address_;
-  std::optional<net::TlsContext> context_;
-  net::Fd listener_;
   Files files_;
-  Drain drain_;
-  net::IoThreads threads_{1};
-  std::optional<net::TaskScope> scope_;
+  testing::TestServer server_{root_, leaf_,
+                              [this](const Request& request) { return files_.answer(request); }};
 };
 
 TEST_F(HttpClient, SendsARequestAndGetsTheAnswerWhateverItsStatus) {
@@ -246,10 +194,11 @@ TEST_F(HttpClient, ADownloadOverItsLimitIsStopped) {
 
 TEST_F(HttpClient, AFirstContactFindsTheRootByItsDigestOnly) {
   const auto root =
-      fetch_pinned_root(address_.text(), root_.sha256_hex(), std::chrono::seconds(10));
+      fetch_pinned_root(server_.address(), root_.sha256_hex(), std::chrono::seconds(10));
   ASSERT_TRUE(root) << root.error().text();
   EXPECT_EQ(*root, root_.pem());
-  EXPECT_FALSE(fetch_pinned_root(address_.text(), std::string(64, '0'), std::chrono::seconds(10)));
+  EXPECT_FALSE(
+      fetch_pinned_root(server_.address(), std::string(64, '0'), std::chrono::seconds(10)));
 }
 
 }  // namespace

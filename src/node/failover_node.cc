@@ -107,9 +107,7 @@ net::Task<> FailoverNode::join() {
 }
 
 api::FailoverStatus FailoverNode::status_here() const {
-  api::FailoverStatus status = parts_.pair.status();
-  if (parts_.add_union) parts_.add_union(status);
-  return status;
+  return parts_.pair.status();
 }
 
 net::Task<Result<api::FailoverStatus>> FailoverNode::status_task() {

@@ -25,7 +25,6 @@ class FailoverNode : public api::FailoverService {
   struct Parts {
     net::Executor control;
     PairService& pair;
-    store::LogReader& log;
     WorkerPool& pool;
     std::string orphan_folder;
     NodeId node;
@@ -33,8 +32,6 @@ class FailoverNode : public api::FailoverService {
     std::function<net::Task<Result<void>>(std::string host)> name_in_certificate;
     // The other node's appliance gets this one's accounts and settings, where it has none.
     std::function<net::Task<Result<void>>(NodeId node)> give_appliance;
-    // What the union of journal and blobs still lacks; none: nothing of it runs.
-    std::function<void(api::FailoverStatus&)> add_union;
   };
   explicit FailoverNode(Parts parts);
   ~FailoverNode() override;

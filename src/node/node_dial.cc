@@ -18,8 +18,7 @@ using access::NodeAuthFrame;
 using access::NodeDirection;
 using access::NodeTranscript;
 
-constexpr LinkPurpose kPurposes[] = {LinkPurpose::control, LinkPurpose::bridge, LinkPurpose::bulk,
-                                     LinkPurpose::establish};
+constexpr LinkPurpose kPurposes[] = {LinkPurpose::control, LinkPurpose::establish};
 
 std::string control(const std::string& bytes) {
   std::string frame;

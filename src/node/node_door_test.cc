@@ -16,8 +16,7 @@ using namespace testing;
 TEST_F(Door, LetsAKnownNodeInForEachPurpose) {
   each_knows_the_other();
   std::size_t count = 0;
-  for (const LinkPurpose purpose :
-       {LinkPurpose::control, LinkPurpose::bridge, LinkPurpose::bulk, LinkPurpose::establish}) {
+  for (const LinkPurpose purpose : {LinkPurpose::control, LinkPurpose::establish}) {
     const auto link = dial(purpose);
     ASSERT_TRUE(link) << link.error().text();
     ASSERT_TRUE(came(++count));

@@ -90,7 +90,7 @@ TEST_F(DoorByHand, RefusesAProofThatIsReplayedOnAnotherConnection) {
 }
 
 TEST_F(DoorByHand, RefusesAProofForAnotherPurpose) {
-  auto exchange = run_task(loop, begin(server.address(), claim, "bulk"));
+  auto exchange = run_task(loop, begin(server.address(), claim, "establish"));
   ASSERT_TRUE(exchange);
   NodeTranscript other = exchange->transcript;
   other.purpose = "control";

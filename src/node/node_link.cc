@@ -26,10 +26,6 @@ std::string_view word(LinkPurpose purpose) {
   switch (purpose) {
     case LinkPurpose::control:
       return "control";
-    case LinkPurpose::bridge:
-      return "bridge";
-    case LinkPurpose::bulk:
-      return "bulk";
     case LinkPurpose::establish:
       return "establish";
   }

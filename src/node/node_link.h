@@ -26,8 +26,8 @@ class NodeMessage;
 
 namespace everspan::node {
 
-// What a link is for; one of each between two nodes, so that none waits behind another.
-enum class LinkPurpose : std::uint8_t { control, bridge, bulk, establish };
+// What a link is for: `control` is the standing one, `establish` the first meeting.
+enum class LinkPurpose : std::uint8_t { control, establish };
 [[nodiscard]] std::string_view word(LinkPurpose purpose);
 
 inline constexpr std::size_t kNodeMessageBytesMax = 6 * 1024 * 1024;

@@ -33,7 +33,7 @@ std::string short_id(const NodeId& node) {
 }
 
 // What both must agree on, seen from the one that would be the primary.
-void compare(const pb::NodeGreeting& primary, const pb::NodeGreeting& backup, bool overwrite,
+void compare(const pb::NodeGreeting& primary, const pb::NodeGreeting& backup,
              std::vector<Check>& checks) {
   const bool levels =
       backup.level_min() <= primary.level_max() && primary.level_min() <= backup.level_max();
@@ -56,14 +56,12 @@ void compare(const pb::NodeGreeting& primary, const pb::NodeGreeting& backup, bo
     checks.push_back(good("history", "of this site, up to revision " +
                                          std::to_string(backup.head().revision()) +
                                          "; compared entry by entry when they are linked"));
-  } else if (overwrite) {
-    checks.push_back(bad("history",
-                         "the other node has a site of its own; this release does not "
-                         "overwrite it: start it with an empty folder and --join"));
   } else {
+    // Also with `overwrite_backup`: this release does not replace a site.
     checks.push_back(bad("history", "the other node has a site of its own, with " +
                                         std::to_string(backup.head().revision()) +
-                                        " entries: start it with an empty folder and --join"));
+                                        " entries, and this release does not overwrite it: start "
+                                        "it with an empty folder and --join"));
   }
 }
 
@@ -160,10 +158,6 @@ class FailoverNode::Meeting : public NodeLink::Events {
 
 namespace {
 
-net::Task<> keep(std::shared_ptr<NodeLink::Events> meeting, net::Task<> running) {
-  co_await std::move(running);
-}
-
 // Who was let in once does not stay for ever.
 template <class Meeting>
 net::Task<> end_in_time(std::weak_ptr<Meeting> meeting) {
@@ -231,7 +225,7 @@ net::Task<Result<api::EstablishReport>> FailoverNode::meet(api::EstablishRequest
                              "both nodes at one address (" + request.backup.host +
                                  "): an address of its own for each is better"});
   const auto meeting = std::make_shared<Meeting>(parts_.control, std::move(*link));
-  tasks_.spawn("meeting", keep(meeting, meeting->run()));
+  tasks_.spawn("meeting", serve_meeting(meeting));
 
   pb::EstablishAsk ask;
   const Result<void> greeted = pair.fill_greeting(*ask.mutable_greeting());
@@ -252,7 +246,7 @@ net::Task<Result<api::EstablishReport>> FailoverNode::meet(api::EstablishRequest
     meeting->close();
     co_return fail(checked);
   }
-  compare(ask.greeting(), answer.greeting(), request.overwrite_backup, report.checks);
+  compare(ask.greeting(), answer.greeting(), report.checks);
   read_checks(answer, report.checks);
   const bool fine = std::ranges::all_of(report.checks, &Check::ok);
   report.would = "Node " + short_id(meeting->node) + " becomes the backup of this one and copies " +
@@ -268,7 +262,10 @@ net::Task<Result<api::EstablishReport>> FailoverNode::meet(api::EstablishRequest
   // This node knows the other before that one acts on it: a second try needs no key.
   PeerEntry peer{meeting->node, meeting->public_key, request.backup, net::wall_now()};
   const Result<void> known = pair.files().put_peer(peer);
-  if (!known) co_return fail(known);
+  if (!known) {
+    meeting->close();
+    co_return fail(known);
+  }
   const Result<std::string> committed = co_await meeting->call(
       "establish.commit", ask.SerializeAsString(), net::now() + kAnswerWithin);
   meeting->close();

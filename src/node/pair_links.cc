@@ -15,6 +15,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kDialEvery = 300ms;
 constexpr auto kDialWithin = 5s;
+constexpr auto kShipAgain = 1s;  // What made the follower refuse may have been mended.
 // Both dial; the one with the higher id waits for the other to come first, so that they do not
 // replace each other's links for ever.
 constexpr auto kOtherDialsFirst = 2s;
@@ -40,12 +41,11 @@ net::Task<> PairService::dial_loop() {
     } else {
       without_since = net::now();
     }
-    if (known != nullptr && link_ != nullptr && greeted_ && dialled_) {
-      const PeerEntry peer = *known;
-      if (!bridge_up_) co_await dial_side(NodeLink::Purpose::bridge, peer);
-      if (!bulk_up_) co_await dial_side(NodeLink::Purpose::bulk, peer);
-    }
     if (!active_) co_return;
+    if (ship_.state() == Ship::State::stopped && net::now() >= ship_again_at_) {
+      ship_again_at_ = net::now() + kShipAgain;
+      feed_ship(Ship::TryAgain{});
+    }
     co_await dial_wakeup_.wait_until(net::now() + kDialEvery);
     const bool cancelled = co_await net::is_cancelled();
     if (cancelled) co_return;
@@ -63,26 +63,7 @@ net::Task<> PairService::dial(PeerEntry peer) {
     co_return;
   }
   dial_failed_.clear();
-  use_link(std::move(*link), true);
-}
-
-net::Task<> PairService::dial_side(NodeLink::Purpose purpose, PeerEntry peer) {
-  const std::uint64_t of = link_number_;
-  Result<ProvedLink> link =
-      co_await dial_node(files_.identity(), peer, purpose, net::now() + kDialWithin);
-  if (!link) {
-    log_warning("pair.dial_failed",
-                {{"address", peer.address.text()}, {"why", link.error().text()}});
-    co_return;
-  }
-  if (of != link_number_ || !active_) co_return link->transport->close();
-  (purpose == NodeLink::Purpose::bridge ? bridge_up_ : bulk_up_) = true;
-  parts_.host.peer_link(std::move(*link));
-}
-
-void PairService::side_link_lost(NodeLink::Purpose purpose) {
-  // Dialled again at the loop's pace.
-  (purpose == NodeLink::Purpose::bridge ? bridge_up_ : bulk_up_) = false;
+  use_link(std::move(*link));
 }
 
 void PairService::accepted(ProvedLink link) {
@@ -90,18 +71,13 @@ void PairService::accepted(ProvedLink link) {
     log_warning("pair.link_refused", {{"node", link.node.hex()}});
     return link.transport->close();
   }
-  if (link.purpose == LinkPurpose::control) return use_link(std::move(link), false);
-  (link.purpose == LinkPurpose::bridge ? bridge_up_ : bulk_up_) = true;
-  parts_.host.peer_link(std::move(link));
+  use_link(std::move(link));
 }
 
 // The newest link holds: the other side says by it that it gave up the older one.
-void PairService::use_link(ProvedLink link, bool dialled) {
+void PairService::use_link(ProvedLink link) {
   if (link_ != nullptr) drop_link("replaced by a newer one");
   ++link_number_;
-  dialled_ = dialled;
-  bridge_up_ = false;
-  bulk_up_ = false;
   link_ = std::make_shared<NodeLink>(parts_.control, std::move(link), *this);
   tasks_.spawn("pair-link", keep_link(link_));
   greet(false);
@@ -126,7 +102,7 @@ void PairService::drop_link(const std::string& why) {
   writes_.peer_lost();
   feed_ship(Ship::Disconnected{});
   feed(Roles::LinkDown{net::now()});
-  parts_.host.peer_gone();
+  parts_.host.peer_changed();
   moved_.notify();
   dial_wakeup_.notify();
 }
@@ -174,10 +150,6 @@ Result<void> PairService::fill_greeting(pb::NodeGreeting& out) const {
   const Result<LineageId> lineage = last_lineage(*meta);
   if (!lineage) return fail(lineage);
   out.set_log_lineage(lineage->raw());
-  if (record_.prepared) {
-    out.mutable_prepared()->set_epoch(record_.prepared->epoch.value);
-    put_point(record_.prepared->head, *out.mutable_prepared()->mutable_head());
-  }
   put_point(meta->base, *out.mutable_base());
   put_point(meta->head, *out.mutable_head());
   out.set_committed(meta->committed.value);
@@ -185,10 +157,6 @@ Result<void> PairService::fill_greeting(pb::NodeGreeting& out) const {
   out.set_level_min(features::kLevelFirst.value);
   out.set_level_max(features::kLevelKnown.value);
   out.set_platform(parts_.platform);
-  out.set_release_digest(parts_.release_digest);
-  out.set_generation(generation_.value);
-  const std::vector<net::Address> own = parts_.host.own_addresses();
-  if (!own.empty()) out.set_address(own.front().text());
   return {};
 }
 
@@ -204,7 +172,7 @@ void PairService::greeted(const pb::NodeGreeting& greeting) {
   feed(Roles::LinkUp{*reg, net::now()});
   writes_.peer_connected(*this);
   ship_with_peer();
-  parts_.host.peer_here();
+  parts_.host.peer_changed();
   moved_.notify();
   dial_wakeup_.notify();
 }

@@ -53,7 +53,7 @@ Result<void> PairService::open() {
   return {};
 }
 
-void PairService::start(Generation generation, bool took_over) {
+void PairService::start(bool took_over) {
   if (active_) return;
   took_over_ = took_over;
   const Result<store::LogMeta> meta = parts_.reader.meta();
@@ -62,7 +62,6 @@ void PairService::start(Generation generation, bool took_over) {
     return;
   }
   active_ = true;
-  generation_ = generation;
   head_ = meta->head;
   committed_ = meta->committed;
   // What another process of this node stored meanwhile holds.

@@ -50,13 +50,7 @@ class PairService : public site::Writer,
     virtual ~Host() = default;
     virtual void role_changed(failover::Role role, const std::string& why) = 0;
     virtual void move_ends_to_peer() = 0;
-    // The links for sessions and for bulk data; each replaces an earlier one of its purpose. Who
-    // sees one break says so with side_link_lost().
-    virtual void peer_link(ProvedLink link) = 0;
-    virtual void peer_here() = 0;  // The control link greeted.
-    virtual void peer_gone() = 0;
-    // The other node's log is to be replaced by a copy of this one's, over the bulk link.
-    virtual void send_snapshot(std::uint64_t link) = 0;
+    virtual void peer_changed() = 0;  // The link to the other node greeted, or is gone.
     using CallDone = std::function<void(Result<std::string>)>;  // On the control executor.
     virtual void answer_call(const std::string& what, const std::string& body, CallDone done) = 0;
     virtual void cannot_go_on(std::string why) = 0;
@@ -74,7 +68,6 @@ class PairService : public site::Writer,
     store::Journal& journal;
     Host& host;
     std::string platform;
-    std::string release_digest;
   };
   explicit PairService(Parts parts);
   ~PairService() override;
@@ -82,7 +75,7 @@ class PairService : public site::Writer,
   // Reads what this node must not forget. Before start().
   [[nodiscard]] Result<void> open();
   // `took_over`: another process of this node had the links until now.
-  void start(Generation generation, bool took_over);
+  void start(bool took_over);
   // Before this process becomes the log's writer: what it may do with what it finds appended.
   [[nodiscard]] store::LogWriter::Tail before_writer();
   void stop();
@@ -93,7 +86,6 @@ class PairService : public site::Writer,
 
   // A proved link that the other node dialled; not of purpose establish.
   void accepted(ProvedLink link);
-  void side_link_lost(NodeLink::Purpose purpose);
 
   [[nodiscard]] bool active() const { return active_; }
   void journal(std::string who, std::string what, std::string detail);
@@ -178,8 +170,7 @@ class PairService : public site::Writer,
   // pair_links.cc
   [[nodiscard]] net::Task<> dial_loop();
   [[nodiscard]] net::Task<> dial(PeerEntry peer);
-  [[nodiscard]] net::Task<> dial_side(NodeLink::Purpose purpose, PeerEntry peer);
-  void use_link(ProvedLink link, bool dialled);
+  void use_link(ProvedLink link);
   [[nodiscard]] net::Task<> keep_link(std::shared_ptr<NodeLink> link);
   void drop_link(const std::string& why);
   void greet(bool ask);
@@ -200,14 +191,10 @@ class PairService : public site::Writer,
   std::string role_why_;
   std::deque<api::FailoverStatus::Change> history_;
   bool active_ = false;
-  Generation generation_;
   bool took_over_ = false;  // From another process of this node: dial at once.
   std::shared_ptr<NodeLink> link_;
   std::uint64_t link_number_ = 0;
   bool greeted_ = false;
-  bool dialled_ = false;  // The current control link: who dialled it dials the others too.
-  bool bridge_up_ = false;
-  bool bulk_up_ = false;
   std::unique_ptr<pb::NodeGreeting> greeting_;  // The other's last one.
   std::optional<WallTime> last_heard_;
   std::int64_t clock_ahead_ms_ = 0;
@@ -218,6 +205,7 @@ class PairService : public site::Writer,
   store::LogHead head_;  // Appended here, as far as is known.
   Revision committed_;
   store::LogHead peer_durable_;
+  Instant ship_again_at_ = Instant::min();
   std::optional<WallTime> last_in_sync_;
   std::atomic<bool> alone_{true};  // This node alone confirms.
   bool peer_confirms_ = false;

@@ -133,7 +133,12 @@ void PairService::perform_ship(Ship::Action action) {
     for (const NodeId& node : committing->stores)
       message.mutable_committed()->add_stores(node.raw());
   } else if (std::get_if<Ship::SendSnapshot>(&action) != nullptr) {
-    parts_.host.send_snapshot(link_number_);
+    // Nothing here lets go of entries, so a log reaches back to its first one; else a person helps.
+    log_error("pair.snapshot_needed",
+              {{"why", ship_.why()},
+               {"next",
+                "Break the relationship, start the backup with an empty folder and --join, "
+                "establish again"}});
   } else if (const auto* durable = std::get_if<Ship::Durable>(&action)) {
     peer_durable_ = durable->head;
     feed(Roles::PeerHas{peer_durable_.revision, net::now()});

@@ -41,7 +41,7 @@ void SiteProcess::on_peer(int role, std::string release, int pid, net::Fd handov
   handover_.tasks = std::make_unique<net::TaskScope>(control_);
   handover_.tasks->spawn("handover-link", run_handover(*handover_.link));
   handover_.link->say_hello(net::local_address(probe_listener_.get()).port);
-  if (relay_ != nullptr) relay_->set_peer(relay::kOtherProcess, std::move(bridge));
+  if (relay_ != nullptr) relay_->set_peer(std::move(bridge));
   if (live_ != nullptr) live_->set_peer(handover_.link.get());
   writes_.peer_connected(*handover_.link);
   // A process that comes beside one that serves already hears it at once.
@@ -68,7 +68,7 @@ void SiteProcess::on_handover_closed() {
 
 void SiteProcess::on_peer_gone(int pid, std::string how) {
   log_info("handover.peer_gone", {{"pid", std::to_string(pid)}, {"how", std::move(how)}});
-  if (relay_ != nullptr) relay_->drop_peer(relay::kOtherProcess);
+  if (relay_ != nullptr) relay_->drop_peer();
 }
 
 void SiteProcess::on_peer_hello(const pb::HandoverHello& hello) {

@@ -97,7 +97,11 @@ net::Task<Result<api::NodeStatus>> SiteProcess::status_here() {
   out.role = writes_.serving() ? "primary" : slot_name(base_.welcome().role());
   out.uptime_s = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(net::now() - started_).count());
-  out.in_sync = {node_};
+  if (pair_->active()) {
+    out.in_sync = pair_->in_sync();
+    // Alone it is the primary of its site.
+    if (pair_->role() != failover::Role::alone) out.role = failover::word(pair_->role());
+  }
   out.feature_level = view_.feature_level();
   Result<std::unique_ptr<pb::BaseReply>> base = co_await upgrade_->base_status();
   if (!base) co_return out;  // Base is being restarted: the rest is still true.

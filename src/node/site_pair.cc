@@ -25,24 +25,18 @@ constexpr auto kClientsWithin = 1s;
 }  // namespace
 
 Result<void> SiteProcess::open_pair() {
-  pair_ = std::make_unique<PairService>(
-      PairService::Parts{control_, pool_, paths_, node_, writes_, *log_writer_, *log_, *journal_,
-                         *this, update::host_platform(), base_.welcome().release_digest()});
+  pair_ = std::make_unique<PairService>(PairService::Parts{control_, pool_, paths_, node_, writes_,
+                                                           *log_writer_, *log_, *journal_, *this,
+                                                           update::host_platform()});
   const Result<void> opened = pair_->open();
   if (!opened) return opened;
   door_ = std::make_unique<NodeDoor>(
       pair_->files(), [this](const NodeDoor::Refused& refused) { node_refused(refused); });
   log_backend_.set_tail([this] { return pair_->before_writer(); });
   failover_ = std::make_unique<FailoverNode>(
-      FailoverNode::Parts{control_,
-                          *pair_,
-                          *log_,
-                          pool_,
-                          paths_.node() + "/orphans",
-                          node_,
+      FailoverNode::Parts{control_, *pair_, pool_, paths_.node() + "/orphans", node_,
                           [this](std::string host) { return name_in_certificate(std::move(host)); },
-                          [this](NodeId node) { return give_appliance(node); },
-                          {}});
+                          [this](NodeId node) { return give_appliance(node); }});
   return {};
 }
 
@@ -221,45 +215,17 @@ void SiteProcess::move_ends_to_peer() {
   if (relay_ == nullptr) return;
   relay::Pace pace;
   pace.reason = "failover";
-  if (live_ != nullptr) pace.to = live_->orders();
   // The agents' standing links follow the primary, for new sessions come by them. Sessions stay
   // where they are: a backup carries them on.
   pace.only = [](const relay::Movable& what) { return !what.session.has_value(); };
-  auto progress = [this](relay::MoveProgress now) {
-    auto tell = [this, now] {
-      if (now.left == 0) log_info("ends.moved_to_peer", {{"legs", std::to_string(now.legs_total)}});
-    };
-    net::asio::post(control_, std::move(tell));
+  auto progress = [](relay::MoveProgress now) {
+    if (now.left == 0) log_info("ends.moved_to_peer", {{"legs", std::to_string(now.legs_total)}});
   };
   relay_->migrate_all(std::move(pace), std::move(progress));
 }
 
-void SiteProcess::peer_link(ProvedLink link) {
-  if (link.purpose != LinkPurpose::bridge || relay_ == nullptr) return link.transport->close();
-  auto gone = [this] {
-    auto tell = [this] { pair_->side_link_lost(LinkPurpose::bridge); };
-    net::asio::post(control_, std::move(tell));
-  };
-  relay_->set_peer(relay::kOtherNode, std::move(link.transport), std::move(link.early),
-                   std::move(gone));
-}
-
-void SiteProcess::peer_here() {
+void SiteProcess::peer_changed() {
   failover_->roles_changed();
-}
-
-// Its log ends before what this node's log still has begins.
-void SiteProcess::send_snapshot(std::uint64_t) {
-  log_error("pair.snapshot_needed",
-            {{"why", "The backup is too far behind to be led by entries"},
-             {"next",
-              "Break the relationship, start the backup with an empty folder and --join, "
-              "establish again"}});
-}
-
-void SiteProcess::peer_gone() {
-  failover_->roles_changed();
-  if (relay_ != nullptr) relay_->drop_peer(relay::kOtherNode);
 }
 
 void SiteProcess::answer_call(const std::string& what, const std::string& body, CallDone done) {

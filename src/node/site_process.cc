@@ -259,7 +259,7 @@ net::Task<> SiteProcess::serve_now(Generation generation) {
   message.mutable_activated()->set_generation(generation.value);
   message.mutable_activated()->set_head_revision(revision.value);
   base_.send(message);
-  pair_->start(generation, took_over);
+  pair_->start(took_over);
   if (upgrade_ != nullptr && pair_->serves()) upgrade_->start_runner();
   look_at_sessions_.notify();  // What the one before left undone.
   log_info("site.serving", {{"generation", std::to_string(generation.value)},

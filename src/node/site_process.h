@@ -86,10 +86,7 @@ class SiteProcess : public BaseLink::Events,
   // PairService::Host
   void role_changed(failover::Role role, const std::string& why) override;
   void move_ends_to_peer() override;
-  void peer_link(ProvedLink link) override;
-  void peer_here() override;
-  void peer_gone() override;
-  void send_snapshot(std::uint64_t link) override;
+  void peer_changed() override;
   void answer_call(const std::string& what, const std::string& body, CallDone done) override;
   void cannot_go_on(std::string why) override { give_up(std::move(why)); }
   [[nodiscard]] std::vector<net::Address> own_addresses() const override;

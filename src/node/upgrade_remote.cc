@@ -37,10 +37,6 @@ std::string plan_bytes(const upgrade::EffectCall& call) {
   return upgrade::encode_plan(stored);
 }
 
-Result<Version> read_version(const std::string& text) {
-  return Version::parse(text);
-}
-
 }  // namespace
 
 // ---- the side that drives ----
@@ -138,14 +134,14 @@ net::Task<Result<std::optional<upgrade::SiteSnapshot>>> NodeUpgrade::backup_snap
   out.lineage = here->lineage;
   out.node = *other;
   out.digest = in.digest();
-  const Result<Version> version = read_version(in.version());
+  const Result<Version> version = Version::parse(in.version());
   if (!version) co_return fail(version);
   out.version = *version;
-  const Result<Version> base = read_version(in.base_version());
+  const Result<Version> base = Version::parse(in.base_version());
   if (!base) co_return fail(base);
   out.base_version = *base;
   if (!in.security_floor().empty()) {
-    const Result<Version> floor = read_version(in.security_floor());
+    const Result<Version> floor = Version::parse(in.security_floor());
     if (!floor) co_return fail(floor);
     out.security_floor = *floor;
   }

@@ -98,26 +98,13 @@ void Relay::serve(std::unique_ptr<net::Transport> connection, std::string early,
 
 // ---- The other process ----
 
-void Relay::set_peer(PeerId peer, std::unique_ptr<net::Transport> bridge, std::string early,
-                     std::function<void()> gone) {
-  bridge->close();
-  if (gone) gone();
-}
-
-void Relay::expect_peer(PeerId peer) {}
-
-bool Relay::peer_up(PeerId peer) const {
-  const std::lock_guard lock(state_->mutex);
-  return peer == kOtherProcess && state_->bridge != nullptr;
-}
-
 void Relay::take_node_links(NodeLinkTaker taker) {
   const std::lock_guard lock(state_->mutex);
   state_->node_links = taker ? std::make_shared<NodeLinkTaker>(std::move(taker)) : nullptr;
 }
 
-void Relay::set_peer(PeerId peer, net::Fd stream, std::function<void()> gone) {
-  drop_peer(peer);
+void Relay::set_peer(net::Fd stream, std::function<void()> gone) {
+  drop_peer();
   const std::weak_ptr<State> weak = state_;
   // Which bridge an event is of: one that was replaced says nothing any more.
   auto mine = std::make_shared<std::weak_ptr<Bridge>>();
@@ -173,7 +160,7 @@ void Relay::set_peer(PeerId peer, net::Fd stream, std::function<void()> gone) {
   bridge->start();
 }
 
-void Relay::drop_peer(PeerId peer) {
+void Relay::drop_peer() {
   std::shared_ptr<Bridge> old;
   {
     const std::lock_guard lock(state_->mutex);
@@ -324,7 +311,7 @@ void Relay::stop_migrating() {
 
 void Relay::shutdown(std::function<void()> done) {
   stop_migrating();
-  drop_peer(kOtherProcess);
+  drop_peer();
   auto left = std::make_shared<std::atomic<std::size_t>>(state_->shards.size());
   for (const auto& shard : state_->shards)
     state_->post(*shard, [left, done](Shard& s) {

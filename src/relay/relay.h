@@ -1,12 +1,6 @@
 // The relay of one site process: takes connections whose ALPN was `everspan/1`, checks who they
 // are, and forwards frames between the two legs of each session; moves legs to and from the other
-// process of the node, and to other nodes (docs/decisions/2026-11-23-link-protocol.md,
-// docs/flows/session.md).
-//
-// Peers are bridges by number: to the other process of this node, to the other node. The processes
-// and their bridges form a tree (old process - new process - other node is a path): one that is
-// asked about a session asks on behind it and answers for all, and passes on what is not for it.
-// Nobody needs to know who is behind a peer.
+// process of the node (docs/decisions/2026-11-23-link-protocol.md, docs/flows/session.md).
 //
 // A session lives on one io thread (hash of its id), a standing link on another (hash of the
 // endpoint's id); what a session may do is decided in core/session_core.h.
@@ -51,17 +45,12 @@ struct RelayOptions {
 struct Movable {
   EndpointId endpoint;
   std::optional<SessionId> session;
-  Side side = Side::agent;
-  bool other_leg_here = false;  // Of a leg: the session's other one is in this process, too.
 };
 struct Pace {
   unsigned per_second = 250;  // At most, in all threads (core/move_pace.h).
   Duration slow_above = std::chrono::milliseconds(5);  // Loop delay: half the pace above it.
   Duration ask_again = std::chrono::seconds(3);        // Of legs that are still here.
   std::string reason = "upgrade";                      // In Migrate.
-  // Whom to attach at, in order. Empty: Services::orders(), as after a loss. In a hand-over the
-  // node that takes over stands first; this one may follow, an end that came back is asked again.
-  OrdersInfo to;
   // Which ones move; none: all. Called on io threads, for each leg each time that it is looked at.
   std::function<bool(const Movable&)> only;
 };
@@ -73,9 +62,8 @@ struct MoveProgress {
 };
 
 struct LegInfo {
-  bool here = false;             // In this process.
-  std::optional<PeerId> peer;    // At this peer, or behind it.
-  bool at_peer_process = false;  // peer == kOtherProcess
+  bool here = false;  // In this process.
+  bool at_peer_process = false;
   std::uint64_t generation = 0;
   std::string address;
   std::string release;
@@ -109,18 +97,10 @@ class Relay {
   // handshake, usually none).
   void serve(std::unique_ptr<net::Transport> connection, std::string early, unsigned thread);
 
-  // A bridge to this peer, authenticated, with what was read already behind its greeting; replaces
-  // an earlier one. `gone` is called when it broke or ended by itself. Sessions that had legs there
-  // find each other again over the new one (P4).
-  void set_peer(PeerId peer, std::unique_ptr<net::Transport> bridge, std::string early = {},
-                std::function<void()> gone = {});
-  void set_peer(PeerId peer, net::Fd bridge, std::function<void()> gone = {});
-  // There is such a peer, although no bridge is up (yet): it may hold sessions that nobody here
-  // knows. set_peer implies it.
-  void expect_peer(PeerId peer);
-  // The peer is none any more (it has ended; the relationship was broken).
-  void drop_peer(PeerId peer);
-  [[nodiscard]] bool peer_up(PeerId peer) const;
+  // A stream socket to the other site process of this node; replaces an earlier one. `gone` is
+  // called when it broke or ended.
+  void set_peer(net::Fd bridge, std::function<void()> gone = {});
+  void drop_peer();
 
   // Connections that said Hello{KIND_PEER}; they got HelloReply. On an io thread; none set: such
   // are refused.
@@ -137,7 +117,7 @@ class Relay {
   void stop_migrating();
 
   // The standing link of the endpoint gets OpenSession; false: the agent is not connected here nor
-  // at a peer (as far as is known). Refusals come through Services::open_refused.
+  // at the peer process (as far as is known). Refusals come through Services::open_refused.
   [[nodiscard]] bool open_session(const EndpointId& endpoint, const std::string& signed_grant);
   // Stored tombstone, serialised: both legs are told and closed.
   void end_session(const SessionId& session, const std::string& signed_tombstone);

@@ -83,8 +83,8 @@ class RelayTest : public ::testing::Test {
   static void bridge(Process& a, Process& b) {
     int fds[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    a.relay->set_peer(kOtherProcess, net::Fd(fds[0]));
-    b.relay->set_peer(kOtherProcess, net::Fd(fds[1]));
+    a.relay->set_peer(net::Fd(fds[0]));
+    b.relay->set_peer(net::Fd(fds[1]));
   }
   void move(Process& from, Process& to) {
     door->current = &to;

@@ -42,7 +42,6 @@ struct AgentInfo {
   std::string address;
   std::int64_t since_ms = 0;
   bool at_peer_process = false;
-  std::optional<PeerId> peer = {};  // Not connected here, but at this peer or behind it.
 };
 
 enum class SessionEventKind : std::uint8_t { attached, lost, moved, ended, refused };

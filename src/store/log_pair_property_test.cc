@@ -180,7 +180,10 @@ TEST(LogPairProperty, EachRequestRunsOnceAndWhatIsAcknowledgedStaysThroughAnyTur
   int unknown = 0;
   int disk_full = 0;
   const auto first = static_cast<std::uint64_t>(testing::UnitTest::GetInstance()->random_seed());
-  for (std::uint64_t seed = first; seed < first + 12; ++seed) {
+  // The order of the threads decides how much a seed brings: as many seeds as it takes, with a
+  // limit.
+  const auto enough = [&] { return acknowledged > 500 && unknown > 20 && disk_full > 20; };
+  for (std::uint64_t seed = first; seed < first + (enough() ? 12 : 60); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     PairWorld world(seed);
     for (int turn = 0; turn < 8; ++turn) {
@@ -194,9 +197,9 @@ TEST(LogPairProperty, EachRequestRunsOnceAndWhatIsAcknowledgedStaysThroughAnyTur
     unknown += world.unknown();
     disk_full += world.disk_full();
   }
-  EXPECT_GT(acknowledged, 200);
-  EXPECT_GT(unknown, 5) << "nothing was left in doubt: the test proves nothing";
-  EXPECT_GT(disk_full, 5);
+  EXPECT_GT(acknowledged, 500);
+  EXPECT_GT(unknown, 20) << "nothing was left in doubt: the test proves nothing";
+  EXPECT_GT(disk_full, 20);
 }
 
 }  // namespace

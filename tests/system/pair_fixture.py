@@ -31,6 +31,7 @@ def make_pair_stage(sessions=0, interval_ms=100, seed=1):
 
 class PairTest(SiteTest):
     agents = False
+    seconds = 120  # Two appliances, beside other tests.
 
     def setUp(self):
         self.stage = make_pair_stage(sessions=self.sessions)

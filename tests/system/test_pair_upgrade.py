@@ -2,8 +2,6 @@
 import json
 import subprocess
 import sys
-import threading
-import time
 import unittest
 from pathlib import Path
 
@@ -15,64 +13,53 @@ import commands  # noqa: E402
 APPLY_S = 150
 
 
-class Writer(threading.Thread):
-    """Writes numbered values, one after the other, at whichever appliance takes them."""
-
-    def __init__(self, test):
-        super().__init__(daemon=True)
-        self.test, self.stop_now = test, threading.Event()
-        self.acknowledged, self.stores, self.refused = [], [], []
-
-    def run(self):
-        number = 0
-        while not self.stop_now.is_set():
-            number += 1
-            done = self.test.cli_at(None, "settings", "put", "site.banner", f"value {number}", check=False)
-            if done.returncode == 0:
-                self.acknowledged.append(number)
-                self.stores.append(len(json.loads(done.stdout)["stores"]))
-            else:
-                self.refused.append(done.stderr.strip()[-200:])
-            time.sleep(0.05)
-
-    def finish(self):
-        self.stop_now.set()
-        self.join(30)
-
-
 class PairUpgrade(PairTest):
-    def upgrade(self, method):
+    seconds = 300
+
+    def start(self):
         self.stage.publish(self.stage.new, self.stage.new.bin)
         self.stage.run(commands.refresh(self.stage.cli))
-        writer = Writer(self)
-        writer.start()
-        try:
-            done = self.stage.run_cli("--yes", "upgrade", "apply", "--to", self.stage.new.version, "--soak", "2s",
-                                      "--finalize", "--method", method, check=False, seconds=APPLY_S)
-        finally:
-            writer.finish()
-        return done, writer
+        self.stage.start_witnesses(write_ms=50, probes=20, person=False)
 
-    def check(self, method):
-        done, writer = self.upgrade(method)
+    def apply(self, method):
+        done = self.stage.run(commands.apply(self.stage.cli, self.stage.new.version, 2, method), check=False,
+                              seconds=APPLY_S)
         self.assertEqual(done.returncode, 0, done.stdout[-3000:] + done.stderr[-2000:])
         for address in (self.stage.address, self.stage.address_b):
             about = json.loads(self.cli_at(address, "status").stdout)
             self.assertEqual(about["node"]["version"], self.stage.new.version, address)
-        self.assertEqual(writer.refused, [])
-        self.assertGreater(len(writer.acknowledged), 20)
-        self.assertNotIn(1, writer.stores, "each acknowledgement had two stores behind it")
-        last = f"value {writer.acknowledged[-1]}"
-        self.assertEqual(self.get("site.banner"), last)
-        self.assertEqual(self.get("site.banner", self.stage.address_b), last)
+
+    def lines(self, name):
+        return [json.loads(line) for line in (self.stage.evidence / name).read_text().splitlines()]
+
+    def finish(self):
+        """Nobody was refused or waited in vain, and each acknowledgement had two stores behind it."""
+        self.stage.stop_load()
+        writes = self.lines("writer.jsonl")
+        self.assertEqual([line for line in writes if line["revision"] is None], [])
+        self.assertGreater(len(writes), 20)
+        self.assertEqual({len(line["stores"]) for line in writes}, {2})
+        last = {line["key"]: line["value"] for line in writes}
+        for address in (self.stage.address, self.stage.address_b):
+            key = writes[-1]["key"]
+            self.assertEqual(self.get(key, address), last[key], address)
+        read = json.loads((self.stage.evidence / "settings_final.json").read_text())["settings"]
+        self.assertEqual({key: kept["value"] for key, kept in read.items()}, last)
+        probes = self.lines("prober.jsonl")
+        self.assertEqual({line["addr"] for line in probes}, {self.stage.address, self.stage.address_b})
+        self.assertEqual([line for line in probes if line["outcome"] != "ok"], [])
 
     def test_backup_first_then_the_other(self):
-        self.check("async")
+        self.start()
+        self.apply("async")
         self.assertEqual(self.stage.failover_status(self.stage.address_b)["role"], "primary")
+        self.finish()
 
     def test_primary_first_without_a_change_of_role(self):
-        self.check("sync")
+        self.start()
+        self.apply("sync")
         self.assertEqual(self.stage.failover_status()["role"], "primary")
+        self.finish()
 
 
 class SessionsOverThePair(PairUpgrade):
@@ -83,14 +70,15 @@ class SessionsOverThePair(PairUpgrade):
 
     def test_backup_first_then_the_other(self):
         self.stage.start_load()
+        self.start()
         self.stage.mark("ready")
         self.stage.write_run("async", [commands.sha256_file(self.stage.new.bin / "everspan-site")], "upgraded")
         self.stage.mark("apply")
-        self.check("async")
+        self.apply("async")
         # A new session comes by the new primary: the agents' standing links have followed it.
         done = self.cli_at(self.stage.address_b, "connect", "desk-1", "-T", "--", "echo", "over B", check=False)
         self.assertEqual((done.returncode, done.stdout), (0, "over B\n"), done.stderr)
-        self.stage.stop_load()
+        self.finish()
         report_file = self.stage.folder / "report.json"
         subprocess.run(["/usr/bin/python3", "-B", str(ROOT / "tests/tools/check_evidence.py"),
                         str(self.stage.evidence), "--quiet", "--json", str(report_file)], capture_output=True)

@@ -3,11 +3,9 @@ import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import commands
-from https import Client
 from process import Child, wait_until
 from stage import Stage
 
@@ -72,37 +70,6 @@ class PairStage(Stage):
             return status if status and len(status.get("in_sync", [])) == 2 else None
 
         return wait_until(both, seconds, "both appliances to be in sync", every=0.2)
-
-    def slots(self):
-        """Of both appliances."""
-        found = []
-        for address in (self.address, self.address_b):
-            done = self.run(commands.Cli(self.cli.program, address, "demo")("status", json=True), check=False)
-            found += json.loads(done.stdout).get("slots", []) if done.returncode == 0 else [{"role": "unknown"}]
-        return found
-
-    def wait_one_site(self, seconds):
-        """Until each appliance is down to its active site process."""
-        deadline = time.monotonic() + seconds
-        while True:
-            self.check_witnesses()
-            roles = [slot["role"] for slot in self.slots()]
-            if roles == ["active", "active"] or time.monotonic() > deadline:
-                return roles == ["active", "active"]
-            time.sleep(0.3)
-
-    def primary(self):
-        """The address of who serves now."""
-        for address in (self.address, self.address_b):
-            status = self.failover_status(address)
-            if status and status["role"] == "primary":
-                return address
-        return None
-
-    def client(self, timeout=10):
-        client = Client(self.primary() or self.address, self.ca_file, timeout)
-        client.login("admin", self.password_file.read_text().strip())
-        return client
 
     def signal_node(self, which, number):
         """To base and to every site process of that appliance."""

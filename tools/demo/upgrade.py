@@ -74,16 +74,16 @@ class Chaos:
         self.stage.kill_one(victim, self.random)
 
 
-def apply(stage, version, *, soak_s, seconds_max, method=None, chaos_seed=None):
+def apply(stage, version, *, soak_s, seconds_max, chaos_seed=None):
     """Shows the plan, applies it, follows it to its end; (state, exit status of the CLI)."""
     stage.run(commands.refresh(stage.cli))
-    plan = stage.run(commands.plan(stage.cli, version, method))
+    plan = stage.run(commands.plan(stage.cli, version))
     say(plan.stdout.rstrip())
     watch = Watch(stage)
     watch.sample(status=True)
     stage.mark("apply")
     watch.started = time.monotonic()
-    cli = Child("upgrade apply", commands.apply(stage.cli, version, soak_s, method), stage.logs / "upgrade.log", env=stage.env)
+    cli = Child("upgrade apply", commands.apply(stage.cli, version, soak_s), stage.logs / "upgrade.log", env=stage.env)
     chaos = Chaos(stage, chaos_seed) if chaos_seed is not None else None
     deadline = time.monotonic() + seconds_max
     seen_running = False

@@ -12,12 +12,6 @@ enum class Side : std::uint8_t { console = 1, agent = 2 };  // As pb::Side.
   return side == Side::console ? 0 : 1;
 }
 
-// Which bridge. Other numbers: further nodes of a cluster.
-using PeerId = std::uint8_t;
-inline constexpr PeerId kOtherProcess = 0;  // The other site process of this node.
-inline constexpr PeerId kOtherNode = 1;     // The other node of the pair.
-inline constexpr PeerId kPeersMax = 16;
-
 enum class AttachReason : std::uint8_t { first = 0, planned = 1, lost = 2 };  // As pb::Attach.
 
 }  // namespace everspan::relay

@@ -63,8 +63,7 @@ Session::~Session() {
 
 void Session::attach(Leg::Origin origin, std::unique_ptr<net::Transport> transport,
                      std::string early) {
-  if (ended_)
-    return shard_.refuse(std::move(transport), {"ended", "This session has ended", {}, {}});
+  if (ended_) return shard_.refuse(std::move(transport), shard_.why_ended(claims_.session));
   const auto leg_id = shard_.next_leg_id();
   const auto side = origin.side;
   const auto generation = origin.generation;

@@ -75,6 +75,7 @@ class Shard {
   void start();
   void serve(std::unique_ptr<net::Transport> transport, std::string early);
   void take(Opened opened);
+  [[nodiscard]] Error why_ended(const SessionId& session) const;
   void refuse(std::unique_ptr<net::Transport> transport, const Error& why,
               std::uint32_t retry_after_ms = 0);
 

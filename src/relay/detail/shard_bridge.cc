@@ -196,8 +196,7 @@ net::Task<void> Shard::move(Pace pace, std::shared_ptr<MoveCounters> counters, s
     while (pace_->may_ask(net::now(), slow)) {
       if (frame.empty()) {
         pb::LinkMessage message;
-        write_candidates(pace.to.candidates.empty() ? orders() : pace.to,
-                         *message.mutable_migrate());
+        write_candidates(orders(), *message.mutable_migrate());
         message.mutable_migrate()->set_reason(pace.reason);
         frame = control_frame(message);
       }

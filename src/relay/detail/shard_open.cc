@@ -152,6 +152,18 @@ Result<access::GrantClaims> Shard::check_attach(const Opened& opened, Side& side
   return claims;
 }
 
+// For whoever comes after the end: its reason, as those who were there were told it.
+Error Shard::why_ended(const SessionId& session) const {
+  Error why{"ended", "This session has ended", {}, {}};
+  pb::SignedTombstone tombstone;
+  pb::Tombstone end;
+  const auto stored = services.ended(session);
+  if (stored && tombstone.ParseFromString(*stored) && end.ParseFromString(tombstone.tombstone()) &&
+      !end.reason().empty())
+    why.message = end.reason();
+  return why;
+}
+
 void Shard::attach(Opened opened) {
   Side side{};
   const auto claims = check_attach(opened, side);
@@ -172,8 +184,8 @@ void Shard::attach(Opened opened) {
     journal_refused({}, {}, {}, claims.error());
     return refuse(std::move(opened.transport), claims.error());
   }
-  if (const auto tombstone = services.ended(claims->session)) {
-    const Error why{"ended", "This session has ended", {}, {}};
+  if (services.ended(claims->session)) {
+    const Error why = why_ended(claims->session);
     journal_refused(claims->session, claims->endpoint, claims->person, why);
     return refuse(std::move(opened.transport), why);
   }

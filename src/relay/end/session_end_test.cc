@@ -453,7 +453,7 @@ TEST_F(SessionEndTest, AMessageThatCameAndWasNotHandedOnIsPartOfTheState) {
   std::string bytes;
   put_u32(bytes, static_cast<std::uint32_t>(raw.size()));
   bytes += raw;
-  end_.leg_frame(1, wire::Data{.channel = 0, .offset = 0, .payload = bytes, .fin = false}, now_);
+  end_.leg_frame(1, wire::Data{.channel = 0, .fin = false, .offset = 0, .payload = bytes}, now_);
   const SessionState state = end_.state();  // As it is written before the actions are taken.
   EXPECT_EQ(state.unheard, std::vector<std::string>{raw});
   SessionEnd next(options(), now_);

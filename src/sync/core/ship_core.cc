@@ -74,7 +74,6 @@ void ShipLeader::agreed(const store::LogHead& point) {
 void ShipLeader::catch_up() {
   if (state_ != State::catching_up) return;
   if (sent_.revision >= own_head_.revision) {
-    waiting_.reset();
     state_ = State::live;
     act(CaughtUp{});
     const bool sent = committed_.head.revision <= sent_.revision;  // S7

@@ -232,9 +232,6 @@ class ShipLeader {
   std::deque<Sent> in_flight_;
   std::size_t in_flight_bytes_ = 0;
   bool loading_ = false;
-  // The writer's batch under way, while it could not be sent at once: the log does not show it to
-  // readers before it is committed there, and no other batch comes before it is confirmed.
-  std::optional<Appended> waiting_;
   Revision durable_;
   Committed committed_;  // The last word; repeated when there is somebody to hear it.
   std::vector<Action> actions_;

@@ -127,33 +127,35 @@ bool awaits_finalize(const PlanState::Stored& stored) {
          step.state == StepState::waiting;
 }
 
-Result<void> may_ask(const PlanState::Stored& stored, Request request) {
-  if (ended(stored))
-    return fail("ended", "This upgrade has ended: " + std::string(word(stored.status)));
-  const Step& step = stored.plan.steps[stored.cursor];
-  const bool pinned = step.kind == StepKind::finalise ||
-                      (step.kind == StepKind::pin && step.state != StepState::waiting);
+Result<void> may_ask(bool ended, Status status, bool pause_asked, bool final, Request request) {
+  if (ended) return fail("ended", "This upgrade has ended: " + std::string(word(status)));
   switch (request) {
     case Request::resume:
-      if (stored.status == Status::paused || stored.status == Status::parked) return {};
-      if (stored.pause_asked) return {};
+      if (status == Status::paused || status == Status::parked || pause_asked) return {};
       return fail("not_paused", "The upgrade is not paused");
     case Request::pause:
-      if (stored.status == Status::running && !pinned) return {};
+      if (status == Status::running && !final) return {};
       return fail("not_running", "The upgrade cannot pause now");
     case Request::rollback:
-      if (pinned)
+      if (final)
         return fail("no_way_back",
                     "The new release is final: there is no way back in this version");
-      if (stored.status == Status::going_back)
-        return fail("going_back", "It is going back already");
+      if (status == Status::going_back) return fail("going_back", "It is going back already");
       return {};
     case Request::finalize:
-      if (stored.status == Status::going_back)
-        return fail("going_back", "The upgrade is going back");
+      if (status == Status::going_back) return fail("going_back", "The upgrade is going back");
       return {};
   }
   return fail("bad_request", "Unknown request");
+}
+
+Result<void> may_ask(const PlanState::Stored& stored, Request request) {
+  const bool over = ended(stored);
+  const Step* step = over ? nullptr : &stored.plan.steps[stored.cursor];
+  const bool final =
+      step != nullptr && (step->kind == StepKind::finalise ||
+                          (step->kind == StepKind::pin && step->state != StepState::waiting));
+  return may_ask(over, stored.status, stored.pause_asked, final, request);
 }
 
 std::string effect_key(const PlanState::Stored& stored, std::string_view step,

@@ -12,6 +12,11 @@ namespace everspan::upgrade {
 // The same call may succeed a moment later: base is busy, the depot did not answer.
 [[nodiscard]] bool worth_another_try(StepKind kind, std::string_view code);
 
+// What a person may ask of an upgrade that stands so; `final`: the new release is pinned. Codes:
+// ended, not_paused, not_running, no_way_back, going_back.
+[[nodiscard]] Result<void> may_ask(bool ended, Status status, bool pause_asked, bool final,
+                                   Request request);
+
 // What is asked of the node for this step; null: it is waited for only (soak), or not known.
 [[nodiscard]] const Action* action_of(StepKind kind);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "upgrade/core/limits.h"
+#include "upgrade/core/plan_rules.h"
 
 namespace everspan::upgrade {
 namespace {
@@ -411,33 +412,11 @@ bool awaits_finalize(const SitePlan::Stored& stored) {
 }
 
 Result<void> may_ask(const SitePlan::Stored& stored, Request request) {
-  if (ended(stored))
-    return fail("ended", "This upgrade has ended: " + std::string(word(stored.status)));
   const bool final = std::ranges::any_of(stored.parts, [](const PlanState::Stored& part) {
     return !ended(part) ? pinned(part) && part.status != Status::going_back
                         : part.status == Status::upgraded;
   });
-  switch (request) {
-    case Request::resume:
-      if (stored.status == Status::paused || stored.status == Status::parked || stored.pause_asked)
-        return {};
-      return fail("not_paused", "The upgrade is not paused");
-    case Request::pause:
-      if (stored.status == Status::running && !final) return {};
-      return fail("not_running", "The upgrade cannot pause now");
-    case Request::rollback:
-      if (final)
-        return fail("no_way_back",
-                    "The new release is final: there is no way back in this version");
-      if (stored.status == Status::going_back)
-        return fail("going_back", "It is going back already");
-      return {};
-    case Request::finalize:
-      if (stored.status == Status::going_back)
-        return fail("going_back", "The upgrade is going back");
-      return {};
-  }
-  return fail("bad_request", "Unknown request");
+  return may_ask(ended(stored), stored.status, stored.pause_asked, final, request);
 }
 
 }  // namespace everspan::upgrade
