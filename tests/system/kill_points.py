@@ -1,11 +1,14 @@
-"""The cells of the kill tables: VICTIM@POINT.
+"""The cells of the kill tables: VICTIM@POINT; of a pair METHOD/VICTIM.NODE@POINT, nodes by their folders (a
+serves at the start, b stands by).
 
 Two kinds of points:
   NAME or NAME#K    a failpoint of the release or of base (docs: src/supervisor/README.md): the process
                     kills itself exactly there, at the K-th time after `upgrade apply` (default: first)
   STEP:before|after the test kills when the site, asked all the time, says that the step's intent is
-                    stored, or that the step is done
+                    stored, or that the step is done; of a pair STEP.NODE where each node has one
 """
+from dataclasses import dataclass
+
 STEPS = ("resolve", "fetch", "preflight", "backup", "candidate", "probe", "switch", "soak", "pin", "finalise")
 PHASES = ("before", "after")
 REACHED = {"before": ("intent", "done", "failed", "undone"), "after": ("done", "failed", "undone")}
@@ -41,11 +44,51 @@ def cells():
     return found
 
 
-def split(cell):
-    """(victim, failpoint or None, how often until it strikes, step, phase)"""
-    victim, _, point = cell.partition("@")
+# ---- a pair ----
+# What each node does, and what the pair does once; after these points of `soak` the old process may be gone.
+NODE_STEPS = ("preflight", "candidate", "probe", "switch", "soak")
+PAIR_STEPS = {"async": ("handover", "finalise"), "sync": ("finalise",)}
+# How often a node saves its place in the pair between `apply` and the end, by method.
+SAVES = {"async": {"a": 1, "b": 2}, "sync": {}}
+
+
+def pair_cells():
+    found = []
+    for method, together in PAIR_STEPS.items():
+        points = [f"{step}.{node}" for node in "ab" for step in NODE_STEPS] + list(together)
+        found += [f"{method}/{victim}.{node}@{point}:{phase}" for victim in ("site", "base") for node in "ab"
+                  for point in points for phase in PHASES]
+        found += [f"{method}/agent.a@{point}:before" for point in points]
+        for node, count in SAVES[method].items():
+            found += [f"{method}/saver.{node}@{point}" for phase in PHASES
+                      for point in times(f"pair.{phase}_save", count)]
+    return found
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell's name says."""
+
+    name: str
+    method: str  # single, async, sync
+    victim: str
+    node: str  # Whose process it is.
+    failpoint: str | None
+    nth: int  # At which pass it strikes.
+    step: str | None
+    at: str | None  # Whose step it is, where each node has one.
+    phase: str | None
+
+
+def parse(name):
+    method, _, rest = name.rpartition("/")
+    who, _, point = rest.partition("@")
+    victim, _, node = who.partition(".")
+    failpoint, nth, step, at, phase = None, 0, None, None, None
     if ":" in point:
         step, _, phase = point.partition(":")
-        return victim, None, 0, step, phase
-    name, _, count = point.partition("#")
-    return victim, name, int(count) if count else 1, None, None
+        step, _, at = step.partition(".")
+    else:
+        failpoint, _, count = point.partition("#")
+        nth = int(count) if count else 1
+    return Cell(name, method or "single", victim, node or "a", failpoint, nth, step, at or None, phase)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """The kill tables: kill -9 of one process at one point of an upgrade under load.
 
-    kill_table.py --list | --cell VICTIM@POINT [--seed N] | --count
+    kill_table.py --list | --cell CELL [--seed N] | --count [--method async|sync]
 
-The upgrade must end, done or gone back, with no session dropped, no byte and no acknowledged write
+The upgrade, of one appliance or of a pair, must end, done or gone back, with no session dropped, no byte and no acknowledged write
 lost. What a point is: kill_points.py. Base and agents are started again by the test, as systemd
 would; a console by its person (resuming_console.py); a site by base. --count upgrades once, kills
-nobody and says how often each failpoint of base was passed.
+nobody and says how often each failpoint of base was passed, or, of a pair, those of each node's role.
 """
 import argparse
 import http.client
@@ -18,7 +18,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from kill_points import BASE_ACTIONS, PHASES, REACHED, cells, split  # noqa: E402
+from kill_points import BASE_ACTIONS, PHASES, REACHED, cells, pair_cells, parse  # noqa: E402
 from site_fixture import ROOT, make_stage  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests/tools"))
@@ -29,7 +29,8 @@ from devlib import DevError, descendants, kill_children  # noqa: E402
 from https import ApiError  # noqa: E402
 from process import Child, wait_until  # noqa: E402
 
-SESSIONS, SOAK_S, END_S = 6, 2, 75
+SESSIONS, SOAK_S = 6, 2
+END_S = {"single": 75, "async": 120, "sync": 120}
 SOAK_LONG_S = 6  # Where the victim is one that leaves with the soak: it must be found before.
 CONSOLES_KILLED = 3
 # A machine that is busy with others can make a healthy candidate late by seconds, and the upgrade goes
@@ -39,18 +40,18 @@ UPGRADES_MAX = 3
 # the upgrade, however often, changes nothing.
 NEVER = 1_000_000_000
 # A kill may cut what is connected at that moment; what must not happen is that something is lost.
-ALLOWED = ("connections", "outcome")
+ALLOWED = ("connections", "outcome", "writes acknowledged with one store")
 
 
 class Failpoints:
     """Armed failpoints of a node, counted by base and its sites together in one file."""
 
-    def __init__(self, stage, names, action="kill"):
-        self.path, self.names = stage.folder / "a/run/failpoint-hits", names
-        folder = stage.folder / "a/base"
+    def __init__(self, stage, names, action="kill", node="a"):
+        self.path, self.names = stage.folder / node / "run/failpoint-hits", names
+        folder = stage.folder / node / "base"
         folder.mkdir(parents=True, mode=0o700)
         (folder / "failpoints-enabled").touch(mode=0o600)  # Only where it is, and is ours, are there failpoints.
-        stage.env["EVERSPAN_FAILPOINT"] = ",".join(f"{name}:{action}:{NEVER}" for name in names)
+        stage.failpoints[node] = ",".join(f"{name}:{action}:{NEVER}" for name in names)
 
     def hits(self):
         return dict(zip(self.names, struct.unpack(f"={len(self.names)}Q", self.path.read_bytes())))
@@ -64,8 +65,10 @@ class Failpoints:
         return self.hits()[self.names[0]] >= NEVER
 
 
-def state_of(status, step):
-    return next((row["state"] for row in status.get("steps", []) if row["kind"] == step), None)
+def state_of(status, cell, ids):
+    """Of the cell's step; `ids`: of the nodes, by the names of their folders."""
+    return next((row["state"] for row in status.get("steps", [])
+                 if row["kind"] == cell.step and (cell.at is None or row["node"] == ids[cell.at])), None)
 
 
 def consoles(stage):
@@ -82,15 +85,15 @@ def consoles(stage):
     return sorted(found)
 
 
-def kill(stage, watch, victim, rng):
+def kill(stage, cell, rng):
     """How many processes were killed; they were there at that moment."""
-    if victim in ("base", "agent"):
-        return int(stage.kill_one(victim, rng))
-    if victim == "console":
+    if cell.victim in ("base", "agent"):
+        return int(stage.kill_one(cell.victim, rng, cell.node))
+    if cell.victim == "console":
         pids = rng.sample(consoles(stage), CONSOLES_KILLED)
     else:
-        roles = ("active",) if victim == "site" else ("candidate", "fallback")
-        slots = watch.client.call("GET", "/api/v1/status")["slots"]
+        roles = ("active",) if cell.victim == "site" else ("candidate", "fallback")
+        slots = stage.slots(stage.nodes()[cell.node])
         pids = [slot["pid"] for slot in slots if slot["role"] in roles]
     killed = 0
     for pid in pids:
@@ -102,25 +105,22 @@ def kill(stage, watch, victim, rng):
     return killed
 
 
-def follow(stage, watch, cell, seed, seconds):
+def follow(stage, watch, cell, seed, ids):
     """Until the upgrade has ended; kills on the way where the point is a step. How many were killed."""
-    victim, failpoint, _, step, phase = split(cell)
     rng, plan_before = random.Random(seed), watch.last.get("plan")
-    killed, deadline = None if failpoint is None else 0, time.monotonic() + seconds
+    killed, deadline = None if cell.failpoint is None else 0, time.monotonic() + END_S[cell.method]
     while time.monotonic() < deadline:
-        if not stage.base.alive():
-            print(f"base ended with {stage.base.process.poll()}; a fresh one starts")
-            stage.start_base()
+        stage.revive_bases()
         try:
             last = watch.client.call("GET", "/api/v1/upgrade")
             if last.get("plan") == plan_before:
                 continue  # Not yet stored.
             watch.last = last
             watch.state = watch.last["state"]
-            now = state_of(watch.last, step)
-            if killed is None and now in REACHED[phase]:
-                killed = kill(stage, watch, victim, rng) or None  # Nobody there yet: look again.
-                print(f"{cell}: step is {now}, upgrade {watch.state}: killed {killed}")
+            now = state_of(watch.last, cell, ids)
+            if killed is None and now in REACHED[cell.phase]:
+                killed = kill(stage, cell, rng) or None  # Nobody there yet: look again.
+                print(f"{cell.name}: step is {now}, upgrade {watch.state}: killed {killed}")
         except (OSError, ApiError, http.client.HTTPException) as error:
             print(f"asking: {type(error).__name__}: {error}")
             time.sleep(0.02)
@@ -134,37 +134,37 @@ def follow(stage, watch, cell, seed, seconds):
 def apply(stage, watch, cell, seed):
     """One upgrade to its end; how many were killed in it, None if its step was not reached."""
     stage.mark("apply")
-    victim, _, _, step, _ = split(cell)
-    leaves = victim == "other" or (victim == "site" and step in ("switch", "soak"))
+    leaves = cell.victim == "other" or (cell.victim == "site" and cell.step in ("switch", "soak"))
     soak_s = SOAK_LONG_S if leaves else SOAK_S
-    cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, soak_s), stage.logs / "upgrade.log",
+    method = None if cell.method == "single" else cell.method
+    ids = {name: stage.status(address)["node"]["id"] for name, address in stage.nodes().items()}
+    cli = Child("upgrade apply", commands.apply(stage.cli, stage.new.version, soak_s, method), stage.logs / "upgrade.log",
                 env=stage.env)
-    killed = follow(stage, watch, cell, seed, END_S)
+    killed = follow(stage, watch, cell, seed, ids)
     stage.mark("done")
     if cli.wait(20) is None:
         cli.kill()
     settle(stage)
     # A site that was killed late has to come up again before it says anything.
-    wait_until(lambda: "upgrade" in watch.sample(status=True), 40, "the site's word about its upgrade", every=0.1)
+    wait_until(lambda: watch.sample(status=True), 40, "the site's word about its upgrade", every=0.1)
     return killed
 
 
 def drive(stage, cell, seed, failpoints):
     """The upgrade with its kill; what was seen of it."""
-    _, _, nth, _, _ = split(cell)
     stage.run(commands.refresh(stage.cli))
     watch = upgrade.Watch(stage)
     watch.sample(status=True)
     for _ in range(UPGRADES_MAX):
-        if failpoints and nth:
-            failpoints.strike_at(nth)
+        if failpoints and cell.nth:
+            failpoints.strike_at(cell.nth)
         killed = apply(stage, watch, cell, seed)
-        reached = failpoints.struck() if failpoints and nth else killed is not None
+        reached = failpoints.struck() if failpoints and cell.nth else killed is not None
         if reached or watch.state != "rolled_back":
             break
-        print(f"{cell}: not reached, {watch.last.get('why')}: once more")
+        print(f"{cell.name}: not reached, {watch.last.get('why')}: once more")
     if not reached:
-        raise DevError(f"{cell}: never reached; the upgrade is {watch.state}: {watch.last}")
+        raise DevError(f"{cell.name}: never reached; the upgrade is {watch.state}: {watch.last}")
     return watch
 
 
@@ -172,8 +172,7 @@ def settle(stage):
     """Sessions must go on behind the upgrade's end; a base that dies late is started again too."""
     until = time.monotonic() + 1.5
     while time.monotonic() < until:
-        if not stage.base.alive():
-            stage.start_base()
+        stage.revive_bases()
         stage.check_witnesses()
         time.sleep(0.1)
 
@@ -181,9 +180,10 @@ def settle(stage):
 def start(stage, cell, failpoints):
     stage.start_depot()
     stage.start_site()
+    stage.start_backup()
     stage.start_agents()
     plain = stage.cli
-    if split(cell)[0] == "console":
+    if cell.victim == "console":
         # The next release's: 0.1.0's repeats what it wrote and had not noted when the kill came.
         console = commands.Cli(stage.new.bin / "everspan", stage.address, "demo")
         wrapper = ["/usr/bin/python3", "-B", ROOT / "tests/system/resuming_console.py", stage.folder / "cli"]
@@ -192,7 +192,7 @@ def start(stage, cell, failpoints):
     stage.cli = plain
     stage.start_witnesses(write_ms=20, probes=0, person=False)
     stage.mark("ready")
-    stage.write_run("single", [commands.sha256_file(stage.new.bin / "everspan-site")], "any")
+    stage.write_run(cell.method, [commands.sha256_file(stage.new.bin / "everspan-site")], "any")
     stage.publish(stage.new, stage.new.bin)
     if failpoints:
         failpoints.hits()  # The file is there: base is armed.
@@ -202,19 +202,29 @@ def judge(stage, cell, watch):
     """The reasons why this run is not as promised."""
     report = check_evidence.check(str(stage.evidence))
     reasons = [r for r in check_evidence.verdict(report, "upgraded") if not r.startswith(ALLOWED)]
+    if cell.method != "single":
+        reasons += stands_by_again(stage)
     if report["outcome"] not in ("upgraded", "rolled_back"):
         reasons.append(f"outcome {report['outcome']}: {report['why']}; the site says {watch.state}")
-    print(f"{cell}: {report['outcome']}; sessions {report['sessions']}; bytes {report['bytes']}; "
-          f"stall {report['stall_ms']}; writes {report['writes']}")
+    print(f"{cell.name}: {report['outcome']}; sessions {report['sessions']}; bytes {report['bytes']}; "
+          f"stall {report['stall_ms']}; writes {report['writes']}; standby {report['standby']}")
     return reasons
 
 
+def stands_by_again(stage):
+    """Nothing, or why the pair is not whole after all."""
+    try:
+        roles = sorted(stage.status(address).get("node_role") for address in stage.nodes().values())
+        return [] if roles == ["backup", "primary"] and stage.wait_in_sync() else [f"roles in the end: {roles}"]
+    except (DevError, TypeError) as error:
+        return [f"the pair in the end: {error}"]
+
+
 def run(cell, seed):
-    stage = make_stage(sessions=SESSIONS, interval_ms=50, seed=seed)
-    _, failpoint, _, _, _ = split(cell)
+    stage = make_stage(sessions=SESSIONS, interval_ms=50, seed=seed, pair=cell.method != "single")
     good = False
     try:
-        failpoints = Failpoints(stage, [failpoint]) if failpoint else None
+        failpoints = Failpoints(stage, [cell.failpoint], node=cell.node) if cell.failpoint else None
         start(stage, cell, failpoints)
         watch = drive(stage, cell, seed, failpoints)
         stage.stop_load()
@@ -225,24 +235,29 @@ def run(cell, seed):
         good = not reasons
     finally:
         if not good:
-            for log in sorted(stage.logs.glob("*.log")) + sorted((stage.folder / "a/run").glob("*.log")):
-                print(f"---- {log.name}\n{log.read_bytes()[-2500:].decode(errors='replace')}")
+            for log in sorted(stage.logs.glob("*.log")) + sorted(stage.folder.glob("[ab]/run/*.log")):
+                print(f"---- {log.parent.parent.name} {log.name}\n{log.read_bytes()[-2500:].decode(errors='replace')}")
         stage.tear_down()
         kill_children()
     shutil.rmtree(stage.folder)
     return 0 if good else 1
 
 
-def count():
-    """How often an upgrade passes each failpoint of base."""
-    stage = make_stage(sessions=SESSIONS, interval_ms=50)
+def count(method):
+    """How often an upgrade passes each failpoint of base, or of a node's role."""
+    stage = make_stage(sessions=SESSIONS, interval_ms=50, pair=method != "single")
+    names = [f"base.{phase}_{action}" for action, _ in BASE_ACTIONS for phase in PHASES]
+    if method != "single":
+        names = [f"pair.{phase}_save" for phase in PHASES]
+    nobody = parse(f"{method}/nobody@plan.none#0")
     try:
-        failpoints = Failpoints(stage, [f"base.{phase}_{action}" for action, _ in BASE_ACTIONS for phase in PHASES])
-        start(stage, "nobody@plan.none", failpoints)
-        before = failpoints.hits()
-        drive(stage, "nobody@plan.none#0", 1, failpoints)
-        for name, hits in failpoints.hits().items():
-            print(f"{name}: {hits - before[name]}")
+        armed = {node: Failpoints(stage, names, node=node) for node in stage.nodes()}
+        start(stage, nobody, None)
+        before = {node: one.hits() for node, one in armed.items()}
+        drive(stage, nobody, 1, armed["a"])
+        for node, one in armed.items():
+            for name, hits in one.hits().items():
+                print(f"{node}: {name}: {hits - before[node][name]}")
     finally:
         stage.tear_down()
         kill_children()
@@ -254,16 +269,17 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--count", action="store_true")
-    parser.add_argument("--cell", choices=cells())
+    parser.add_argument("--method", choices=("single", "async", "sync"), default="single")
+    parser.add_argument("--cell", choices=cells() + pair_cells(), metavar="CELL")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if args.list:
-        print("\n".join(cells()))
+        print("\n".join(cells() + pair_cells()))
         return 0
     if not args.cell and not args.count:
         parser.error("--cell, --count or --list")
     try:
-        return count() if args.count else run(args.cell, args.seed)
+        return count(args.method) if args.count else run(parse(args.cell), args.seed)
     except DevError as error:
         print(error)
         return 1

@@ -12,8 +12,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from site_fixture import BUILD, INSTANCES, ROOT, claim_instance  # noqa: E402
 
 
-class Demo(unittest.TestCase):
-    seconds = 150
+class Demos(unittest.TestCase):
+    what = ()
 
     def demo(self, *arguments):
         """Runs ./dev demo on an instance of its own; its report."""
@@ -25,7 +25,7 @@ class Demo(unittest.TestCase):
             os.chmod(folder, 0o755)
             report = folder / "out.json"
             done = subprocess.run(
-                ["/usr/bin/python3", "-B", ROOT / "tools/demo/main.py", "--single", "--no-build", "--instance",
+                ["/usr/bin/python3", "-B", ROOT / "tools/demo/main.py", *self.what, "--no-build", "--instance",
                  str(number), "--data", folder / "demo", "--json", report, *arguments],
                 capture_output=True, text=True, timeout=140)
             if done.returncode != 3 or "Another demo uses" not in done.stdout + done.stderr:
@@ -35,6 +35,11 @@ class Demo(unittest.TestCase):
         result = json.loads(report.read_text())
         shutil.rmtree(folder)
         return result
+
+
+class Demo(Demos):
+    seconds = 150
+    what = ("--single",)
 
     def test_an_upgrade_under_load_loses_nothing(self):
         report = self.demo("--sessions", "40")
@@ -60,15 +65,50 @@ class Demo(unittest.TestCase):
         self.assertEqual(self.demo("--bad-release=sick-after-switch", "--sessions", "12")["outcome"], "rolled_back")
 
 
+class PairDemo(Demos):
+    """What is not here: the other kinds of bad release for each method, as ./dev demo runs them."""
+
+    seconds = 150
+
+    def check_upgraded(self, report):
+        self.assertEqual(report["outcome"], "upgraded")
+        self.assertEqual(report["sessions"]["total"], 40)
+        self.assertGreater(report["writes"]["acknowledged"], 100)
+        self.assertEqual({node["version_after"] for node in report["nodes"]}, {report["to"]["version"]})
+        self.assertEqual({node["exe_digest"] for node in report["nodes"]}, {report["to"]["digest"]})
+        self.assertEqual(report["standby"]["out_of_sync_ms"], 0)
+
+    def roles(self, report):
+        return sorted((node["role_before"], node["role_after"]) for node in report["nodes"])
+
+    def test_the_backup_first_then_the_other_loses_nothing(self):
+        report = self.demo("--sessions", "40")
+        self.check_upgraded(report)
+        self.assertEqual(self.roles(report), [("backup", "primary"), ("primary", "backup")])
+
+    def test_the_primary_first_without_a_change_of_roles_loses_nothing(self):
+        report = self.demo("--method", "sync", "--sessions", "40")
+        self.check_upgraded(report)
+        self.assertEqual(self.roles(report), [("backup", "backup"), ("primary", "primary")])
+
+    def test_a_release_that_falls_sick_after_the_backups_switch_goes_back(self):
+        self.assertEqual(self.demo("--bad-release=sick-after-switch", "--sessions", "12")["outcome"], "rolled_back")
+
+    def test_a_release_that_is_unhealthy_at_the_primary_goes_back(self):
+        report = self.demo("--method", "sync", "--bad-release=unhealthy", "--sessions", "12")
+        self.assertEqual(report["outcome"], "rolled_back")
+        self.assertEqual(self.roles(report), [("backup", "backup"), ("primary", "primary")])
+
+
 class Arguments(unittest.TestCase):
     def run_main(self, *arguments):
         return subprocess.run(["/usr/bin/python3", "-B", ROOT / "tools/demo/main.py", "--no-build", *arguments],
                               capture_output=True, text=True, timeout=50)
 
-    def test_there_is_no_pair_yet_and_it_says_so(self):
-        done = self.run_main("--method", "async")
+    def test_a_method_of_a_pair_and_one_appliance_exclude_each_other(self):
+        done = self.run_main("--single", "--method", "async")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("knows no pairs yet", done.stderr)
+        self.assertIn("exclude each other", done.stderr)
 
     def test_a_folder_with_other_things_in_it_is_left_alone(self):
         with tempfile.TemporaryDirectory() as folder:

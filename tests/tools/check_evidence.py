@@ -270,15 +270,44 @@ def check_outcome(folder, run, problems):
 
 
 def check_nodes(folder, digest, problems):
+    """Role and version are the site's word; the hash is that of the process which it says it is."""
     first, last = {}, {}
     for line in read_lines(os.path.join(folder, "site.jsonl"), problems):
         status = line.get("status")
         if status and status.get("node"):
             first.setdefault(status["node"]["id"], status)
             last[status["node"]["id"]] = status
-    return [{"id": node, "role_before": first[node].get("role"), "role_after": last[node].get("role"),
+    running = {line["pid"]: line["exe_sha256"]
+               for line in read_lines(os.path.join(folder, "processes.jsonl"), problems)}
+
+    def role(status):
+        return status.get("node_role") or status.get("role")
+
+    def digest_of(status):
+        active = [slot["pid"] for slot in status.get("slots") or [] if slot.get("role") == "active"]
+        return running.get(active[0]) if active else digest if len(last) == 1 else None
+
+    return [{"id": node, "role_before": role(first[node]), "role_after": role(last[node]),
              "version_before": first[node]["node"].get("version"),
-             "version_after": last[node]["node"].get("version"), "exe_digest": digest} for node in first]
+             "version_after": last[node]["node"].get("version"), "exe_digest": digest_of(last[node])}
+            for node in first]
+
+
+def check_standby(folder, window, problems):
+    """How long a sample of the primary's own word said that nobody stands by, and how far the other was behind."""
+    out = {"out_of_sync_ms": None, "lag_max_records": None, "source": "site", "samples": 0}
+    said = [line for line in read_lines(os.path.join(folder, "site.jsonl"), problems)
+            if (line.get("failover") or {}).get("role") in ("primary", "releasing")]
+    if not said or not window:
+        return out
+    without = 0
+    for line, after in zip(said, [*said[1:], {"t_ns": window[1]}]):
+        if len(line["failover"].get("in_sync") or []) < 2:
+            without += max(0, after["t_ns"] - line["t_ns"])
+    lags = [(line["failover"].get("lag") or {}).get("records") for line in said]
+    lags = [lag for lag in lags if lag is not None]
+    return out | {"out_of_sync_ms": round(without / 1e6), "lag_max_records": max(lags) if lags else None,
+                  "samples": len(said)}
 
 
 def site_word(folder, problems):
@@ -321,7 +350,7 @@ def check(folder):
         "stall_quiet_ms": spread(stalls(streams, (marks["ready"], marks["apply"]), run["interval_ms"])
                                  if {"ready", "apply"} <= set(marks) else []),
         "person": check_person(folder, problems),
-        "standby": {"out_of_sync_ms": None, "lag_max_records": None},
+        "standby": check_standby(folder, window, problems),
         "recordings": check_recordings(folder, problems),
         "steps": [dict(step, source="site") for step in word.get("steps") or []],
         "problems": problems,
@@ -354,6 +383,12 @@ def verdict(report, expect):
             reasons.append(f"{words}: unknown")
         elif value != 0:
             reasons.append(f"{words}: {value}")
+    if report["method"] != "single":
+        alone = report["writes"]["single_store_acks"]
+        if alone != 0:
+            reasons.append(f"writes acknowledged with one store: {'unknown' if alone is None else alone}")
+        if len(report["nodes"]) != 2:
+            reasons.append(f"appliances seen: {len(report['nodes'])}, not 2")
     person = report["person"]
     if person and (person["answered"] != person["commands"] or not person["ended_clean"]):
         reasons.append(f"the person's shell: {person['answered']} of {person['commands']} answers")

@@ -214,6 +214,59 @@ class Planted(unittest.TestCase):
         self.files["agent-c1-0.jsonl"] = keep
         self.assertGreater(self.report()["stall_ms"]["max"], 1800)
 
+    # ---- a pair ----
+    def pair(self):
+        self.json("run.json", {"method": "async", "seed": 1, "interval_ms": 100,
+                               "from": {"version": "0.1.0", "site_sha256": ["aa"]},
+                               "to": {"version": "0.2.0", "site_sha256": ["bb"]}})
+        for line in self.files["writer.jsonl"]:
+            line["stores"] = ["a", "b"]
+        self.files["processes.jsonl"] += [{"t_ns": START, "pid": 3, "exe_sha256": "aa"},
+                                          {"t_ns": STOP, "pid": 4, "exe_sha256": "bb"}]
+        done = {"state": "done", "steps": []}
+        for t, roles, pids, version in ((START, ("primary", "backup"), (1, 3), "0.1.0"),
+                                        (STOP, ("backup", "primary"), (2, 4), "0.2.0")):
+            for node, role, pid in zip("ab", roles, pids):
+                self.files["site.jsonl"].append({"t_ns": t, "upgrade": done, "status": {
+                    "node": {"id": node, "version": version}, "node_role": role, "role": "writer",
+                    "slots": [{"role": "active", "pid": pid}]}})
+        self.files["site.jsonl"] = [line for line in self.files["site.jsonl"] if line["status"]["node"]["id"] != "n"]
+        for t in range(START, STOP, 1000 * MS):
+            self.files["site.jsonl"].append({"t_ns": t, "failover": {"role": "primary", "in_sync": ["a", "b"],
+                                                                    "lag": {"records": 0}}})
+
+    def test_a_pair_without_loss_is_as_promised(self):
+        self.pair()
+        self.assertEqual(self.reasons(), [])
+        report = self.report()
+        self.assertEqual([(n["id"], n["role_before"], n["role_after"], n["exe_digest"]) for n in report["nodes"]],
+                         [("a", "primary", "backup", "bb"), ("b", "backup", "primary", "bb")])
+        self.assertEqual(report["writes"]["single_store_acks"], 0)
+        self.assertEqual((report["standby"]["out_of_sync_ms"], report["standby"]["lag_max_records"]), (0, 0))
+
+    def test_a_write_that_only_one_store_had_is_found(self):
+        self.pair()
+        self.files["writer.jsonl"][7]["stores"] = ["a"]
+        self.assertIn("writes acknowledged with one store: 1", self.reasons())
+
+    def test_an_appliance_of_a_pair_that_stays_on_the_old_release_has_failed(self):
+        self.pair()
+        self.files["processes.jsonl"][-1]["exe_sha256"] = "aa"
+        self.assertEqual(self.report()["outcome"], "failed")
+
+    def test_an_appliance_that_nobody_saw_is_no_proof(self):
+        self.pair()
+        self.files["site.jsonl"] = [line for line in self.files["site.jsonl"]
+                                    if (line.get("status") or {}).get("node", {}).get("id") != "b"]
+        self.assertIn("appliances seen: 1, not 2", self.reasons())
+
+    def test_time_without_a_standby_is_counted_by_the_primarys_word(self):
+        self.pair()
+        lines = [line for line in self.files["site.jsonl"] if "failover" in line]
+        lines[2]["failover"] = {"role": "primary", "in_sync": ["a"], "lag": {"records": 12}}
+        standby = self.report()["standby"]
+        self.assertEqual((standby["out_of_sync_ms"], standby["lag_max_records"]), (1000, 12))
+
     def test_going_back_is_seen_by_what_runs(self):
         self.files["processes.jsonl"][-1]["exe_sha256"] = "aa"
         self.files["site.jsonl"][-1]["upgrade"]["state"] = "rolled_back"

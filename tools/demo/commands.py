@@ -77,8 +77,8 @@ def refresh(cli):
     return cli("updates", "check")
 
 
-def plan(cli, version):
-    return cli("upgrade", "plan", "--to", version)
+def plan(cli, version, method=None):
+    return cli("upgrade", "plan", "--to", version, *(["--method", method] if method else []))
 
 
 def apply(cli, version, soak_s, method=None):

@@ -68,3 +68,41 @@ class Client:
         if answer.status >= 300:
             raise ApiError(answer.status, result)
         return result
+
+
+class Site:
+    """One appliance, or the two of a pair with one log-in: calls go to where the last one was answered,
+    and to the other one when that is away or is not the primary."""
+
+    def __init__(self, addresses, ca_file, timeout=10):
+        self.clients = [Client(address, ca_file, timeout) for address in addresses.split(",")]
+
+    def login(self, account, password, area="site"):
+        """At the one that serves: each knows it, so the second one that is asked is right."""
+        for client in self.clients[1:]:
+            try:
+                self.clients[0].login(account, password, area)
+                break
+            except ApiError as error:
+                if error.code != "not_primary":
+                    raise
+                self.other()
+        else:
+            self.clients[0].login(account, password, area)
+        for client in self.clients:
+            client.token = self.clients[0].token
+
+    def other(self):
+        self.clients.append(self.clients.pop(0))
+
+    def call(self, *arguments):
+        """Once; who wants it asked again does so, with the same request id."""
+        try:
+            return self.clients[0].call(*arguments)
+        except ApiError as error:
+            if error.code == "not_primary":
+                self.other()
+            raise
+        except (OSError, http.client.HTTPException):
+            self.other()
+            raise

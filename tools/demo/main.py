@@ -19,20 +19,23 @@ import commands  # noqa: E402
 import releases  # noqa: E402
 import upgrade  # noqa: E402
 from devlib import BUILD, ROOT, DevError, become_subreaper, kill_children, kill_leftovers, main_guard, say  # noqa: E402
+from pair_stage import PairStage  # noqa: E402
 from report import print_report  # noqa: E402
 from stage import Stage  # noqa: E402
 
 SOAK_S = 5
 QUIET_S = 4      # Load without an upgrade, to compare with.
 AFTER_S = 2      # Load after the upgrade's end.
-UPGRADE_MAX_S = 75
+UPGRADE_MAX_S = 90
 RETIRE_MAX_S = 10  # From the upgrade's end until one site process is left.
 
 
 def arguments(argv):
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
-    parser.add_argument("--single", action="store_true", help="one appliance (for now: always)")
-    parser.add_argument("--method", choices=["async", "sync"], help="of a pair; not in the demo yet")
+    parser.add_argument("--single", action="store_true", help="one appliance, not a pair")
+    parser.add_argument("--method", choices=["async", "sync"],
+                        help="of a pair: backup first, hand-over, then the other (async, the default); or primary first, "
+                             "without a change of roles")
     parser.add_argument("--bad-release", nargs="?", const="exit", choices=bad_release.KINDS, metavar="KIND",
                         help=f"upgrade to a release that is bad: {', '.join(bad_release.KINDS)}")
     parser.add_argument("--chaos", action="store_true", help="kill -9 processes of it meanwhile")
@@ -50,9 +53,9 @@ def arguments(argv):
     parser.add_argument("--from", dest="old", metavar="V")
     parser.add_argument("--to", dest="new", metavar="V")
     args = parser.parse_args(argv)
-    if args.method:
-        raise DevError("The pinned release knows no pairs yet, so the demo upgrades one appliance: ./dev demo --single. "
-                       "A pair is upgraded by hand (README), and in tests/system/test_pair_upgrade.py", 2)
+    if args.single and args.method:
+        raise DevError("--method is for a pair: it and --single exclude each other", 2)
+    args.method = "single" if args.single else args.method or "async"
     if not 0 <= args.instance <= 254 or args.sessions < 1 or args.interval < 1 or args.repeat < 1:
         raise DevError("--instance is 0 to 254; --sessions, --interval and --repeat are at least 1", 2)
     if args.keep and args.repeat > 1:
@@ -91,7 +94,7 @@ def new_release(args, stage):
 
 
 def run_once(args, folder, old, new, seed):
-    stage = Stage(folder, args.instance, old, new, sessions=args.sessions, interval_ms=args.interval, seed=seed)
+    stage = (Stage if args.single else PairStage)(folder, args.instance, old, new, sessions=args.sessions, interval_ms=args.interval, seed=seed)
     expect = "rolled_back" if args.bad_release else "upgraded"
     kept = False
     try:
@@ -101,6 +104,7 @@ def run_once(args, folder, old, new, seed):
         say(f"Depot at http://{stage.depot_address} publishes {old.version}")
         stage.start_site()
         say(f"Appliance A at https://{stage.address} runs {old.version}")
+        stage.start_backup()
         stage.start_agents()
         stage.write_demo_json()
         say("Two agents enrolled with one-time tokens, and online")
@@ -110,7 +114,7 @@ def run_once(args, folder, old, new, seed):
             f"({time.monotonic() - started:.0f} s)")
         stage.mark("ready")
         binaries, digests = new_release(args, stage)
-        stage.write_run("single", digests, expect)
+        stage.write_run(args.method, digests, expect)
         stage.publish(new, binaries)
         what = f"a release that is bad ({args.bad_release})" if args.bad_release else "a release"
         say(f"Depot publishes {new.version}, {what}")
@@ -118,7 +122,7 @@ def run_once(args, folder, old, new, seed):
         while time.monotonic() < quiet_until:
             stage.check_witnesses()
             time.sleep(0.2)
-        watch, code = upgrade.apply(stage, new.version, soak_s=SOAK_S, seconds_max=UPGRADE_MAX_S,
+        watch, code = upgrade.apply(stage, new.version, args.method, soak_s=SOAK_S, seconds_max=UPGRADE_MAX_S,
                                     chaos_seed=seed if args.chaos else None)
         say(f"The site says: {watch.state}" + (f", {watch.last.get('why')}" if watch.last.get("why") else "")
             + f" (exit status of `upgrade apply`: {code})")
@@ -172,8 +176,6 @@ def main():
     if args.stop:
         say(f"ended what ran in {folder}")
         return 0
-    if not args.single:
-        say("This is ./dev demo --single: the demo of a pair comes with a pinned release that knows pairs")
     if os.geteuid() != 0:
         say(f"Run as uid {os.geteuid()}: one uid serves for all, so privilege checks are skipped")
     become_subreaper()

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import commands
+from devlib import say
 from process import Child, wait_until
 from stage import Stage
 
@@ -36,10 +37,40 @@ class PairStage(Stage):
         shutil.rmtree(self.folder / "b", ignore_errors=True)
         self.check_free(self.address_b)
 
+    def nodes(self):
+        return {"a": self.address, "b": self.address_b}
+
+    def bases(self):
+        return {"base": self.base, "base b": self.base_b}
+
+    def revive_bases(self):
+        super().revive_bases()
+        if not self.base_b.alive():
+            print(f"base b ended with {self.base_b.process.poll()}; a fresh one starts")
+            self.start_base_b()
+
+    def restart_base(self, which):
+        if which == "a":
+            return super().restart_base(which)
+        self.base_b.process.kill()
+        self.base_b.process.wait()
+        return self.start_base_b()
+
+    def start_backup(self):
+        self.start_pair()
+        say(f"Appliance B at https://{self.address_b} joined it with the inter-appliance key; both are in sync")
+
+    def statuses(self):
+        found = super().statuses()
+        for address in self.nodes().values():
+            if said := self.failover_status(address):
+                found.append({"failover": said})
+        return found
+
     def start_base_b(self, release=None):
         command = commands.base_join(release or self.old, self.folder / "b", self.address_b,
                                      commands.depot_root(self.depot_data))
-        self.base_b = Child("base b", command, self.logs / "base-b.log", env=self.env)
+        self.base_b = Child("base b", command, self.logs / "base-b.log", env=self.base_env("b"))
         (self.folder / "base-b.pid").write_text(str(self.base_b.pid))
 
     def start_pair(self):
@@ -52,16 +83,12 @@ class PairStage(Stage):
                      "--key-file", key)
         self.wait_in_sync()
 
-    def addresses(self):
-        return f"{self.address},{self.address_b}"
-
     def base_pid_files(self):
         return f"{self.folder / 'base.pid'},{self.folder / 'base-b.pid'}"
 
     def failover_status(self, address=None):
         """As a node says it; None while it says nothing."""
-        done = self.run(commands.Cli(self.cli.program, address or self.address, "demo")("failover", "status", json=True),
-                        check=False)
+        done = self.run(self.cli_at(address or self.address)("failover", "status", json=True), check=False)
         return json.loads(done.stdout) if done.returncode == 0 else None
 
     def wait_in_sync(self, seconds=IN_SYNC_S):

@@ -19,11 +19,21 @@ def rows(report):
     yield "release", f"{report['from']['version']} -> {report['to']['version']}"
     yield "outcome", report["outcome"] + (f" ({report['why']})" if report.get("why") else "")
     yield "duration", number(report["duration_s"], " s")
+    if report["method"] != "single":
+        yield "method", report["method"]
+        for node in report["nodes"]:
+            yield "appliance", (f"{node['id'][:8]}  {node['role_before']} -> {node['role_after']}, "
+                                f"{node['version_before']} -> {node['version_after']}")
     yield "sessions", f"{number(sessions['total'])}, dropped {number(sessions['dropped'])}, moved {number(sessions['moved'])} (site's word)"
     yield "bytes", (f"sent {number(data['sent'])}, lost {number(data['lost'])}, repeated {number(data['repeated'])}, "
                     f"out of order {number(data['reordered'])}")
     yield "writes", (f"acknowledged {number(writes['acknowledged'])}, refused {number(writes['refused'])}, "
                      f"lost {number(writes['lost'])}, run twice {number(writes['duplicated'])}")
+    if report["method"] != "single":
+        standby = report["standby"]
+        yield "standby", (f"writes that one store had {number(writes['single_store_acks'])}, out of sync "
+                          f"{number(standby['out_of_sync_ms'], ' ms')}, lag at most {number(standby['lag_max_records'])} "
+                          "records (site's word)")
     gap = writes["gap_ms"]
     yield "write gap, ms", f"{number(gap['max'])} (quiet: {spread(writes.get('gap_quiet_ms'))})"
     yield "connections", (f"attempted {number(links['attempted'])}, refused {number(links['refused'])}, "
@@ -44,7 +54,9 @@ def print_report(report, reasons):
     for name, text in rows(report):
         print(f"  {name:<16}{text}")
     steps = report.get("steps") or []
-    if steps:
+    if steps and all(step.get("state") == "done" for step in steps):
+        print(f"  steps           {len(steps)}, all done")
+    elif steps:
         print("  steps           " + ", ".join(f"{step.get('id')} {step.get('state')}" for step in steps))
     for reason in reasons:
         print(f"  NOT AS PROMISED: {reason}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import commands
 from devlib import BUILD, DevError, kill_children, say
-from https import ApiError, Client
+from https import ApiError, Client, Site
 from process import TOOLS, Child, helper, wait_until
 
 LOAD_PROCESSES = 4
@@ -34,6 +34,7 @@ class Stage:
         self.password_file = self.folder / "password"
         self.base, self.depot, self.agents = None, None, {}
         self.loads, self.helpers = [], {}
+        self.failpoints = {}  # EVERSPAN_FAILPOINT of an appliance, by the name of its folder.
         self.depot_data = self.folder / "depot"
         self.cli = commands.Cli(old.bin / "everspan", self.address, "demo")
         self.env = dict(os.environ, EVERSPAN_DATA=str(self.folder / "cli"))
@@ -60,7 +61,8 @@ class Stage:
             file.write(json.dumps({"mark": name, "t_ns": time.monotonic_ns()}) + "\n")
 
     def client(self, timeout=10):
-        client = Client(self.address, self.ca_file, timeout)
+        """The site's API, at whichever appliance serves."""
+        client = Site(self.addresses(), self.ca_file, timeout)
         client.login("admin", self.password_file.read_text().strip())
         return client
 
@@ -118,8 +120,11 @@ class Stage:
         root = commands.depot_root(self.depot_data)
         self.base = Child("base", commands.base(release or self.old, self.folder / "a", self.address,
                                                 self.password_file, root),
-                          self.logs / "base.log", env=self.env)
+                          self.logs / "base.log", env=self.base_env("a"))
         (self.folder / "base.pid").write_text(str(self.base.pid))
+
+    def base_env(self, which):
+        return self.env | ({"EVERSPAN_FAILPOINT": self.failpoints[which]} if which in self.failpoints else {})
 
     def start_site(self, cli=True):
         self.start_base()
@@ -138,6 +143,9 @@ class Stage:
         self.run(commands.login(self.cli, self.ca_file, self.password_file, "site"))
         self.run(commands.login(self.cli, self.ca_file, self.password_file, "appliance"))
         self.run(commands.set_source(self.cli, f"http://{self.depot_address}"))
+
+    def start_backup(self):
+        """Nothing on one appliance; see PairStage."""
 
     def start_agent(self, name):
         self.agents[name] = Child(name, commands.agent_run(self.old, self.folder / "agents" / name),
@@ -185,7 +193,26 @@ class Stage:
 
     def addresses(self):
         """Of all appliances, for who asks another one when one is away."""
-        return self.address
+        return ",".join(self.nodes().values())
+
+    def nodes(self):
+        """Address of each appliance, by the name of its folder."""
+        return {"a": self.address}
+
+    def bases(self):
+        return {"base": self.base}
+
+    def revive_bases(self):
+        """Starts again what died by itself, as systemd would."""
+        if not self.base.alive():
+            print(f"base ended with {self.base.process.poll()}; a fresh one starts")
+            self.start_base()
+
+    def restart_base(self, which):
+        """Kill -9, and again, as systemd would."""
+        self.base.process.kill()
+        self.base.process.wait()
+        self.start_base()
 
     def base_pid_files(self):
         return str(self.folder / "base.pid")
@@ -243,15 +270,15 @@ class Stage:
                     say(f"  {name} ended with {child.process.poll()}\n{child.tail()}")
 
     def collect_recordings(self, seconds=15):
-        """Has each recording verified by the site, and keeps its answers."""
-        client = self.client()
+        """Has each recording verified by each appliance, and keeps the answers."""
         deadline = time.monotonic() + seconds
         with open(self.evidence / "recordings/verify.jsonl", "w", encoding="utf-8") as file:
-            for row in client.call("GET", "/api/v1/recordings")["recordings"]:
-                if time.monotonic() > deadline:
-                    break
-                answer = client.call("GET", f"/api/v1/recordings/{row['session']}/verify")
-                file.write(json.dumps(dict(answer, session=row["session"])) + "\n")
+            for client in self.client().clients:
+                for row in client.call("GET", "/api/v1/recordings")["recordings"]:
+                    if time.monotonic() > deadline:
+                        return
+                    answer = client.call("GET", f"/api/v1/recordings/{row['session']}/verify")
+                    file.write(json.dumps(dict(answer, session=row["session"], node=client.host)) + "\n")
 
     def write_run(self, method, new_digests, expect):
         digest = commands.sha256_file(self.old.bin / "everspan-site")
@@ -262,31 +289,34 @@ class Stage:
                        "to": {"version": self.new.version, "site_sha256": new_digests}}, file)
 
     def write_demo_json(self):
-        pids = {"base": self.base.pid, "depot": self.depot.pid} | {n: c.pid for n, c in self.agents.items()}
+        pids = ({"depot": self.depot.pid} | {name: child.pid for name, child in self.bases().items()}
+                | {n: c.pid for n, c in self.agents.items()})
+        urls = {name: f"https://{address}" for name, address in self.nodes().items()}
+        urls["depot"] = f"http://{self.depot_address}"
+        data = {name: str(self.folder / name) for name in self.nodes()} | {"depot": str(self.depot_data)}
         path = self.folder / "demo.json"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w") as file:
-            json.dump({"urls": {"a": f"https://{self.address}", "depot": f"http://{self.depot_address}"},
+            json.dump({"urls": urls,
                        "ca_file": str(self.ca_file), "login": "admin", "password_file": str(self.password_file),
-                       "pids": pids, "data": {"a": str(self.folder / "a"), "depot": str(self.depot_data)},
+                       "pids": pids, "data": data,
                        "releases": {"from": self.old.version, "to": self.new.version},
                        "cli": [str(word) for word in self.cli()], "cli_data": self.env["EVERSPAN_DATA"]}, file,
                       indent=1)
 
     # ---- killing, for chaos and the kill tables ----
-    def kill_one(self, victim, random):
+    def kill_one(self, victim, random, which=None):
         """kill -9. Base and agents are started again, as systemd would; a site is base's affair."""
+        which = which or random.choice(sorted(self.nodes()))
         if victim == "agent":
             name = random.choice(AGENTS)
             self.agents[name].process.kill()
             self.agents[name].process.wait()
             self.start_agent(name)
         elif victim == "base":
-            self.base.process.kill()
-            self.base.process.wait()
-            self.start_base()
+            self.restart_base(which)
         else:
-            slots = [slot for slot in self.slots() if slot["role"] == "active" or victim != "site"]
+            slots = [slot for slot in self.slots(self.nodes()[which]) if slot["role"] == "active" or victim != "site"]
             roles = {"site": "active", "old": "fallback", "new": "candidate"}
             wanted = [slot["pid"] for slot in slots if slot["role"] == roles[victim]]
             for pid in wanted:
@@ -294,18 +324,32 @@ class Stage:
             return bool(wanted)
         return True
 
-    def slots(self):
-        done = self.run(self.cli("status", json=True), check=False)
-        return json.loads(done.stdout).get("slots", []) if done.returncode == 0 else []
+    def cli_at(self, address):
+        """The CLI, for that appliance and no other."""
+        return commands.Cli(self.cli.program, address, self.cli.profile)
+
+    def status(self, address=None):
+        """As an appliance says it; {} while it says nothing."""
+        done = self.run(self.cli_at(address or self.address)("status", json=True), check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def statuses(self):
+        """What each appliance says of itself, as lines of evidence."""
+        found = [{"status": self.status(address)} for address in self.nodes().values()]
+        return [line for line in found if line["status"]]
+
+    def slots(self, address=None):
+        return self.status(address).get("slots", [])
 
     def wait_one_site(self, seconds):
-        """Until only the active site process is left; False when another is there in the end."""
+        """Until only the active site process of each appliance is left; False when another is there in the end."""
         deadline = time.monotonic() + seconds
         while True:
             self.check_witnesses()
-            roles = [slot["role"] for slot in self.slots()]
-            if roles == ["active"] or time.monotonic() > deadline:
-                return roles == ["active"]
+            found = [[slot["role"] for slot in self.slots(address)] for address in self.nodes().values()]
+            alone = all(roles == ["active"] for roles in found)
+            if alone or time.monotonic() > deadline:
+                return alone
             time.sleep(0.3)
 
     def tear_down(self):

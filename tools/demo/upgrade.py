@@ -32,20 +32,23 @@ class Watch:
             self.state = self.last.get("state")
         except (OSError, ApiError, http.client.HTTPException) as error:
             line["error"] = f"{type(error).__name__}: {error}"  # Between two processes: ask again.
+        self.keep(line)
+        said = "upgrade" in line
         if status or time.monotonic() - self.status_at > STATUS_EVERY_S:
             self.status_at = time.monotonic()
-            done = self.stage.run(self.stage.cli("status", json=True), check=False)
-            if done.returncode == 0:
-                line["status"] = json.loads(done.stdout)
+            for one in self.stage.statuses():
+                self.keep({"t_ns": time.monotonic_ns()} | one)
+        return said  # Whether the site said something of its upgrade.
+
+    def keep(self, line):
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
-        return line
 
     def show(self):
         last, elapsed = self.last, time.monotonic() - self.started
         total, moved = last.get("sessions_total"), last.get("sessions_moved")
         step, state = last.get("step") or "-", last.get("state") or "-"
-        text = f"{state:<10} step {step:<12} sessions moved {moved}/{total}"
+        text = f"{state:<10} step {step:<19} sessions moved {moved}/{total}"
         if sys.stdout.isatty():
             print(f"\r  {elapsed:5.1f} s  {text}\033[K", end="", flush=True)
         elif (state, step) != self.shown:
@@ -74,16 +77,17 @@ class Chaos:
         self.stage.kill_one(victim, self.random)
 
 
-def apply(stage, version, *, soak_s, seconds_max, chaos_seed=None):
+def apply(stage, version, method, *, soak_s, seconds_max, chaos_seed=None):
     """Shows the plan, applies it, follows it to its end; (state, exit status of the CLI)."""
     stage.run(commands.refresh(stage.cli))
-    plan = stage.run(commands.plan(stage.cli, version))
+    method = None if method == "single" else method
+    plan = stage.run(commands.plan(stage.cli, version, method))
     say(plan.stdout.rstrip())
     watch = Watch(stage)
     watch.sample(status=True)
     stage.mark("apply")
     watch.started = time.monotonic()
-    cli = Child("upgrade apply", commands.apply(stage.cli, version, soak_s), stage.logs / "upgrade.log", env=stage.env)
+    cli = Child("upgrade apply", commands.apply(stage.cli, version, soak_s, method), stage.logs / "upgrade.log", env=stage.env)
     chaos = Chaos(stage, chaos_seed) if chaos_seed is not None else None
     deadline = time.monotonic() + seconds_max
     seen_running = False

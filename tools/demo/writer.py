@@ -15,30 +15,12 @@ import random
 import sys
 import time
 
-from https import ApiError, Client
+from https import ApiError, Site
 from worker import Lines, Stop, say
 
 KEY_PREFIX = "site.note."
 KEYS = 200
 RETRY_FOR_S = 20
-
-
-class Site:
-    """One appliance, or the two of a pair with one log-in: calls go to where the last one was answered."""
-
-    def __init__(self, addresses, ca_file):
-        self.clients = [Client(address, ca_file) for address in addresses.split(",")]
-
-    def login(self, account, password):
-        self.clients[0].login(account, password)
-        for client in self.clients[1:]:
-            client.token = self.clients[0].token
-
-    def call(self, *arguments):
-        return self.clients[0].call(*arguments)
-
-    def other(self):
-        self.clients.append(self.clients.pop(0))
 
 
 def write_once(client, key, value, request, revision, deadline):
@@ -53,13 +35,10 @@ def write_once(client, key, value, request, revision, deadline):
             return client.call("PUT", f"/api/v1/settings/{key}", {"value": value}, headers), None, None, attempts
         except ApiError as error:
             code, why = error.code, str(error)
-            if error.code == "not_primary":
-                client.other()
             if error.status not in (429, 503, 409) or error.code == "conflict":
                 return None, code, why, attempts
         except (OSError, http.client.HTTPException) as error:
             code, why = "no_answer", f"{type(error).__name__}: {error}"
-            client.other()
         time.sleep(0.005)  # Before the same request goes out again.
     return None, code, why, attempts
 
