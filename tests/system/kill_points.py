@@ -49,6 +49,8 @@ def cells():
 NODE_STEPS = ("preflight", "candidate", "probe", "switch", "soak")
 PAIR_STEPS = {"async": ("handover", "finalise"), "sync": ("finalise",)}
 # How often a node saves its place in the pair between `apply` and the end, by method.
+# What a cut of the line between the nodes drops, both ways or one (the victim is `link`).
+DIRECTIONS = {"both": ("ab", "ba"), "ab": ("ab",), "ba": ("ba",)}
 SAVES = {"async": {"a": 1, "b": 2}, "sync": {}}
 
 
@@ -59,6 +61,7 @@ def pair_cells():
         found += [f"{method}/{victim}.{node}@{point}:{phase}" for victim in ("site", "base") for node in "ab"
                   for point in points for phase in PHASES]
         found += [f"{method}/agent.a@{point}:before" for point in points]
+        found += [f"{method}/link.{way}@{point}:before" for point in points for way in DIRECTIONS]
         for node, count in SAVES[method].items():
             found += [f"{method}/saver.{node}@{point}" for phase in PHASES
                       for point in times(f"pair.{phase}_save", count)]

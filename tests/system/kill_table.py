@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The kill tables: kill -9 of one process at one point of an upgrade under load.
+"""The kill tables: kill -9 of one process, or a cut of the line between two nodes, at one point of an
+upgrade under load.
 
     kill_table.py --list | --cell CELL [--seed N] | --count [--method async|sync]
 
@@ -18,7 +19,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from kill_points import BASE_ACTIONS, PHASES, REACHED, cells, pair_cells, parse  # noqa: E402
+from kill_points import BASE_ACTIONS, DIRECTIONS, PHASES, REACHED, cells, pair_cells, parse  # noqa: E402
 from site_fixture import ROOT, make_stage  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests/tools"))
@@ -26,6 +27,9 @@ import check_evidence  # noqa: E402
 import commands  # noqa: E402
 import upgrade  # noqa: E402
 from devlib import DevError, descendants, kill_children  # noqa: E402
+from namespaces import TwoMachinesStage  # noqa: E402
+from pair_stage import PairStage  # noqa: E402
+from stage import Stage  # noqa: E402
 from https import ApiError  # noqa: E402
 from process import Child, wait_until  # noqa: E402
 
@@ -33,6 +37,7 @@ SESSIONS, SOAK_S = 6, 2
 END_S = {"single": 75, "async": 120, "sync": 120}
 SOAK_LONG_S = 6  # Where the victim is one that leaves with the soak: it must be found before.
 CONSOLES_KILLED = 3
+CUT_S = 7  # Longer than a primary waits before it goes on alone.
 # A machine that is busy with others can make a healthy candidate late by seconds, and the upgrade goes
 # back before the point is reached: it is applied again.
 UPGRADES_MAX = 3
@@ -87,6 +92,9 @@ def consoles(stage):
 
 def kill(stage, cell, rng):
     """How many processes were killed; they were there at that moment."""
+    if cell.victim == "link":
+        stage.cut_for(CUT_S, *DIRECTIONS[cell.node])
+        return 1
     if cell.victim in ("base", "agent"):
         return int(stage.kill_one(cell.victim, rng, cell.node))
     if cell.victim == "console":
@@ -111,6 +119,7 @@ def follow(stage, watch, cell, seed, ids):
     killed, deadline = None if cell.failpoint is None else 0, time.monotonic() + END_S[cell.method]
     while time.monotonic() < deadline:
         stage.revive_bases()
+        stage.heal_in_time()
         try:
             last = watch.client.call("GET", "/api/v1/upgrade")
             if last.get("plan") == plan_before:
@@ -142,6 +151,8 @@ def apply(stage, watch, cell, seed):
                 env=stage.env)
     killed = follow(stage, watch, cell, seed, ids)
     stage.mark("done")
+    while stage.heal_in_time():
+        time.sleep(0.1)
     if cli.wait(20) is None:
         cli.kill()
     settle(stage)
@@ -220,8 +231,14 @@ def stands_by_again(stage):
         return [f"the pair in the end: {error}"]
 
 
+def kind_of(cell):
+    if cell.method == "single":
+        return Stage
+    return TwoMachinesStage if cell.victim == "link" else PairStage
+
+
 def run(cell, seed):
-    stage = make_stage(sessions=SESSIONS, interval_ms=50, seed=seed, pair=cell.method != "single")
+    stage = make_stage(sessions=SESSIONS, interval_ms=50, seed=seed, kind=kind_of(cell))
     good = False
     try:
         failpoints = Failpoints(stage, [cell.failpoint], node=cell.node) if cell.failpoint else None
@@ -245,11 +262,11 @@ def run(cell, seed):
 
 def count(method):
     """How often an upgrade passes each failpoint of base, or of a node's role."""
-    stage = make_stage(sessions=SESSIONS, interval_ms=50, pair=method != "single")
+    nobody = parse(f"{method}/nobody@plan.none#0")
+    stage = make_stage(sessions=SESSIONS, interval_ms=50, kind=kind_of(nobody))
     names = [f"base.{phase}_{action}" for action, _ in BASE_ACTIONS for phase in PHASES]
     if method != "single":
         names = [f"pair.{phase}_save" for phase in PHASES]
-    nobody = parse(f"{method}/nobody@plan.none#0")
     try:
         armed = {node: Failpoints(stage, names, node=node) for node in stage.nodes()}
         start(stage, nobody, None)

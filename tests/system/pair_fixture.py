@@ -5,14 +5,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from site_fixture import SiteTest, make_stage  # noqa: E402
+from pair_stage import PairStage  # noqa: E402
 
 
 class PairTest(SiteTest):
+    kind = PairStage
     agents = False
+    within = True  # What is tested is this tree, but for upgrades.
     seconds = 120  # Two appliances, beside other tests.
 
     def setUp(self):
-        self.stage = make_stage(sessions=self.sessions, within=self.within, pair=True)
+        self.stage = make_stage(sessions=self.sessions, within=self.within, kind=self.kind)
         self.addCleanup(self.clean)
         self.stage.start_depot()
         self.stage.start_site()

@@ -12,7 +12,6 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools/demo")]
 
 import releases  # noqa: E402
 from devlib import BUILD, DevError, become_subreaper  # noqa: E402
-from pair_stage import PairStage  # noqa: E402
 from stage import Stage  # noqa: E402
 
 INSTANCES = range(100, 250)  # The demo's own default is 0.
@@ -38,7 +37,7 @@ def renumbered(release, version, folder):
     return releases.Release(version, None, folder)
 
 
-def make_stage(sessions=0, interval_ms=100, seed=1, within=False, pair=False):
+def make_stage(sessions=0, interval_ms=100, seed=1, within=False, kind=Stage):
     """A prepared Stage in a folder of its own below build/, so that the site's user can reach it.
     `within`: from the working tree to itself, so that what no pinned release can yet is seen on both sides."""
     become_subreaper()
@@ -50,8 +49,7 @@ def make_stage(sessions=0, interval_ms=100, seed=1, within=False, pair=False):
     os.chmod(folder, 0o755)
     if within:
         old, new = new, renumbered(new, new.version[:-1] + str((int(new.version[-1]) + 1) % 10), folder / "renumbered")
-    stage = (PairStage if pair else Stage)(folder, instance, old, new, sessions=sessions, interval_ms=interval_ms,
-                                           seed=seed)
+    stage = kind(folder, instance, old, new, sessions=sessions, interval_ms=interval_ms, seed=seed)
     stage.instance_lock = lock
     stage.prepare()
     return stage

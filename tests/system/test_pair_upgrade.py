@@ -15,6 +15,7 @@ APPLY_S = 150
 
 class PairUpgrade(PairTest):
     seconds = 300
+    within = False
 
     def start(self):
         self.stage.publish(self.stage.new, self.stage.new.bin)

@@ -70,7 +70,7 @@ class PairStage(Stage):
     def start_base_b(self, release=None):
         command = commands.base_join(release or self.old, self.folder / "b", self.address_b,
                                      commands.depot_root(self.depot_data))
-        self.base_b = Child("base b", command, self.logs / "base-b.log", env=self.base_env("b"))
+        self.base_b = Child("base b", self.at_node("b", command), self.logs / "base-b.log", env=self.base_env("b"))
         (self.folder / "base-b.pid").write_text(str(self.base_b.pid))
 
     def start_pair(self):
