@@ -114,9 +114,11 @@ void print_status(const Context& context, const object& status) {
                                   harmless(text_of(peer, "release")));
   context.print_field("last check", peer_text(peer_facts(peer)));
   const std::string shipping = text_of(status, "shipping");
+  const std::string not_taken = text_of(status, "shipping_why");
   context.print_field("state",
                       terminal.state(sync_word(true, peer_in_sync(status), role == "diverged")) +
-                          ", shipping " + harmless(shipping));
+                          ", shipping " + harmless(shipping) +
+                          (not_taken.empty() ? "" : ": " + harmless(not_taken)));
   context.print_field("lag", lag_text(lag_of(status)));
   const std::string last = text_of(status, "last_in_sync");
   context.print_field("last in sync", last.empty() ? "never" : harmless(last));

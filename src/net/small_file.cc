@@ -34,6 +34,15 @@ Result<void> write_whole(const Fd& file, const std::string& path, const std::str
   return {};
 }
 
+// Never cut to nothing before it is written: what it takes on the disk stays its own.
+Result<Fd> open_room(const std::string& spare) {
+  Fd file(open(spare.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return fail_errno("io", "Making " + spare, errno);
+  const int error = posix_fallocate(file.get(), 0, kRoomBytes);
+  if (error != 0) return fail_errno("io", "Keeping room in " + spare, error);
+  return file;
+}
+
 }  // namespace
 
 Result<std::optional<std::string>> read_small_file(const std::string& path, std::size_t bytes_max,
@@ -76,6 +85,30 @@ Result<void> write_small_file(const std::string& path, const std::string& bytes)
   }
   if (rename(beside.c_str(), path.c_str()) != 0)
     return fail_errno("io", "Renaming " + beside, errno);
+  return store_names_beside(path);
+}
+
+Result<void> write_with_room_kept(const std::string& path, const std::string& bytes) {
+  if (bytes.size() > kRoomBytes)
+    return fail("too_long", path + " takes " + std::to_string(kRoomBytes) + " bytes at most");
+  const std::string spare = path + ".spare";
+  const Result<Fd> file = open_room(spare);
+  if (!file) return fail(file);
+  const Result<void> written = write_whole(*file, spare, bytes);
+  if (!written) return written;
+  if (ftruncate(file->get(), static_cast<off_t>(bytes.size())) != 0 || fsync(file->get()) != 0)
+    return fail_errno("io", "Storing " + spare, errno);
+  const int exchanged =
+      renameat2(AT_FDCWD, spare.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE);
+  // The first time there is nothing to change names with; some file systems cannot.
+  if (exchanged != 0 && errno != ENOENT && errno != EINVAL && errno != ENOSYS)
+    return fail_errno("io", "Renaming " + spare, errno);
+  if (exchanged != 0) {
+    if (rename(spare.c_str(), path.c_str()) != 0)
+      return fail_errno("io", "Renaming " + spare, errno);
+    const Result<Fd> next = open_room(spare);
+    if (!next) return fail(next);
+  }
   return store_names_beside(path);
 }
 

@@ -87,5 +87,19 @@ TEST_F(SmallFile, IsRemovedOnce) {
   EXPECT_FALSE(*read_small_file(path(), 10));
 }
 
+TEST_F(SmallFile, WithRoomKeptIsWholeEachTimeAndKeepsItsRoom) {
+  for (const std::string& text : {std::string("first"), std::string(3000, 'x'), std::string("3")}) {
+    ASSERT_TRUE(write_with_room_kept(path(), text));
+    EXPECT_EQ(**read_small_file(path(), kRoomBytes), text);
+    EXPECT_EQ(mode_of(path()), 0600U);
+    struct stat spare{};
+    ASSERT_EQ(stat((path() + ".spare").c_str(), &spare), 0);
+    EXPECT_GT(spare.st_blocks, 0) << "the room of the next one";
+  }
+  EXPECT_EQ(write_with_room_kept(path(), std::string(kRoomBytes + 1, 'x')).error().code,
+            "too_long");
+  EXPECT_EQ(**read_small_file(path(), 100), "3");
+}
+
 }  // namespace
 }  // namespace everspan::net

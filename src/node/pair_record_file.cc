@@ -24,7 +24,7 @@ Result<std::optional<failover::RoleRecord>> read_role_record(const std::string& 
 }
 
 Result<void> write_role_record(const std::string& folder, const failover::RoleRecord& record) {
-  return net::write_small_file(path_of(folder), failover::encode_role_record(record));
+  return net::write_with_room_kept(path_of(folder), failover::encode_role_record(record));
 }
 
 }  // namespace everspan::node

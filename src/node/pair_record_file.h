@@ -13,7 +13,7 @@ namespace everspan::node {
 // guessed.
 [[nodiscard]] Result<std::optional<failover::RoleRecord>> read_role_record(
     const std::string& folder);
-// Durable when it returns.
+// Durable when it returns; on a full disk, too, once one was written.
 [[nodiscard]] Result<void> write_role_record(const std::string& folder,
                                              const failover::RoleRecord& record);
 

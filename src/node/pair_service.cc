@@ -300,6 +300,7 @@ api::FailoverStatus PairService::status() const {
   out.in_sync = record_.reg.in_sync;
   out.stores.push_back({parts_.node, head_.revision});
   out.shipping = follows_ ? "following" : std::string(sync::word(ship_.state()));
+  out.shipping_why = not_taken_;
   out.last_in_sync = last_in_sync_;
   out.history.assign(history_.begin(), history_.end());
   if (record_.peer.is_zero()) {

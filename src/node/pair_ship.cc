@@ -107,6 +107,7 @@ void PairService::ship_with_peer() {
   event.committed = Revision{greeting_->committed()};
   event.yields = greeting_->yields();
   peer_durable_ = {};
+  not_taken_.clear();
   feed_ship(event);
 }
 
@@ -255,9 +256,13 @@ void PairService::appended_from_peer(Result<store::LogHead> head) {
     if (link != link_number_) return;
     pb::NodeMessage reply;
     if (head) {
+      not_taken_.clear();
       put_point(*head, *reply.mutable_ack()->mutable_head());
     } else {
-      log_warning("pair.append_refused", {{"why", head.error().text()}});
+      if (not_taken_ != head.error().text()) {  // It is sent again each second.
+        not_taken_ = head.error().text();
+        log_warning("pair.append_refused", {{"why", not_taken_}});
+      }
       reply.mutable_refused()->set_code(head.error().code);
       reply.mutable_refused()->set_message(head.error().message);
       put_point(head_, *reply.mutable_refused()->mutable_head());
@@ -274,9 +279,16 @@ void PairService::answered_by_follower(const pb::NodeMessage& message) {
   const pb::NodePoint& point = message.has_ack() ? message.ack().head() : message.refused().head();
   const Result<store::LogHead> head = read_point(point);
   if (!head) return drop_link("a point that cannot be read");
-  if (message.has_ack()) return feed_ship(Ship::Acked{link_number_, *head});
-  log_info("pair.refused_there", {{"code", printable(message.refused().code(), 40)},
-                                  {"why", printable(message.refused().message(), 200)}});
+  if (message.has_ack()) {
+    not_taken_.clear();
+    return feed_ship(Ship::Acked{link_number_, *head});
+  }
+  const std::string why = printable(message.refused().message(), 200);
+  if (not_taken_ != why) {  // It is sent again each second.
+    not_taken_ = why;
+    log_warning("pair.refused_there",
+                {{"code", printable(message.refused().code(), 40)}, {"why", why}});
+  }
   feed_ship(
       Ship::Refused{link_number_, message.refused().code(), message.refused().message(), *head});
 }

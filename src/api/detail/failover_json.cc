@@ -75,6 +75,7 @@ json::object failover_json(const FailoverStatus& status, const std::vector<NodeA
           {"stores", stores_json(status)},
           {"peer", peer_json(status.peer, now)},
           {"shipping", status.shipping},
+          {"shipping_why", status.shipping_why},
           {"lag",
            {{"records", or_null(status.lag_records)},
             {"bytes", or_null(status.lag_bytes)},
