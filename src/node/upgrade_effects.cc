@@ -244,7 +244,7 @@ net::Task<Result<void>> NodeUpgrade::perform_here(upgrade::Action action,
     case upgrade::Action::good: {
       co_await legs_have_moved();
       auto request = base_request(call);
-      request->mutable_good();
+      request->mutable_good()->set_digest(call.to.digest);
       done = co_await ask_base(std::move(request), kStartWithin);
       break;
     }

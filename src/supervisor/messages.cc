@@ -57,7 +57,7 @@ Result<Event> parse_request(InstanceId from, const pb::BaseRequest& m) {
           SwitchRequest{.digest = m.switch_().digest(), .silence_ms = m.switch_().silence_ms()};
       return r;
     case pb::BaseRequest::kGood:
-      r.what = GoodRequest{};
+      r.what = GoodRequest{.digest = m.good().digest()};
       return r;
     case pb::BaseRequest::kBack:
       r.what = BackRequest{.why = printable(m.back().why())};

@@ -161,6 +161,14 @@ TEST_F(Slots, good_retires_the_fallback_and_raises_the_floor) {
   EXPECT_EQ(replies[0].outcome.code, "below_floor");
 }
 
+TEST_F(Slots, good_of_a_release_that_is_not_active_any_more_is_refused) {
+  switched();
+  const auto replies = only<Reply>(ask("good", GoodRequest{"old"}, 2));
+  ASSERT_EQ(replies.size(), 1U);
+  EXPECT_EQ(replies[0].outcome.code, "not_active");
+  EXPECT_EQ(only<SendRetire>(ask("good2", GoodRequest{"new"}, 2)).size(), 1U);
+}
+
 TEST_F(Slots, a_retired_process_is_waited_for_while_ends_move_away_from_it_but_not_for_ever) {
   switched();
   ask("good", GoodRequest{}, 2);

@@ -161,8 +161,11 @@ void SlotsCore::ask(const Request& r, const BackRequest& what) {
   act(SendReleaseWriter{.instance = from->instance, .generation = state_.generation});
 }
 
-void SlotsCore::ask(const Request& r, const GoodRequest&) {
+void SlotsCore::ask(const Request& r, const GoodRequest& what) {
   if (handover_) return refuse(r, "switching", "A switch is under way");
+  const auto* active = slot_of(Role::active);
+  if (!what.digest.empty() && (active == nullptr || active->digest != what.digest))
+    return refuse(r, "not_active", "Another release is active", "It went back: plan again");
   auto* fallback = slot_of(Role::fallback);
   if (fallback != nullptr && !serving())
     return refuse(r, "not_serving", "The new release does not serve yet", "Try again in a moment");

@@ -175,7 +175,9 @@ struct SwitchRequest {
   std::string digest;
   std::uint32_t silence_ms = 0;
 };
-struct GoodRequest {};
+struct GoodRequest {
+  std::string digest{};  // Of what is good; empty: whatever is active.
+};
 struct BackRequest {
   std::string why;
 };

@@ -96,13 +96,16 @@ class Machine {
     now_.sample_at = at_.instant + kSampleEvery;
     if (!e.healthy) {
       now_.soak_since = Instant::max();  // U4: without a break.
+      now_.answered_ok = false;
       if (++now_.unhealthy_in_a_row < kUnhealthyMax) return;
       return go_back("unhealthy", "The new release is not healthy: " + e.why);
     }
     now_.unhealthy_in_a_row = 0;
     if (!soaking) return;
     if (now_.soak_since == Instant::max()) now_.soak_since = at_.instant;
-    if (at_.instant - now_.soak_since >= s_.plan.policy.soak) return advance("healthy throughout");
+    if (at_.instant - now_.soak_since < s_.plan.policy.soak) return;
+    now_.answered_ok = true;  // U3: what is healthy may be the old release, which base went back to.
+    out_.emplace_back(Observe{});
   }
 
   void on(const Asked& e) {
@@ -140,7 +143,10 @@ class Machine {
       if (s_.status == Status::going_back) return start_undo();
       if (s_.status == Status::running) return start_step();
     }
-    if (due(now_.sample_at)) out_.emplace_back(SampleHealth{});
+    if (due(now_.sample_at)) {
+      out_.emplace_back(SampleHealth{});
+      out_.emplace_back(Observe{});
+    }
     if (due(now_.look_at)) out_.emplace_back(Observe{});
     if (!due(now_.deadline)) return;
     if (!now_.querying.empty()) {  // Base did not answer: ask again.
@@ -224,6 +230,9 @@ class Machine {
       case StepKind::switch_over:
         if (is_to(seen)) return advance("");
         now_.look_at = at_.instant + kLookEvery;  // Until the deadline.
+        return;
+      case StepKind::soak:
+        if (is_to(seen)) return advance("healthy throughout");
         return;
       case StepKind::finalise:
         if (seen.feature_level >= s_.plan.to.feature_level) return advance("");

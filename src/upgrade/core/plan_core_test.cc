@@ -90,6 +90,7 @@ class PlanCore : public ::testing::Test {
     give(Health{true, ""});
     now += std::chrono::seconds(10);
     give(Health{true, ""});
+    give(Observed{seen});
   }
 
   PlanState state;
@@ -241,6 +242,32 @@ TEST_F(PlanCore, WentBackDuringTheSoakIsSeenByTheOldProcess) {
   give(Begun{seen});
   EXPECT_EQ(state.stored.status, Status::rolled_back);
   EXPECT_EQ(state.stored.why, "went back: exit 1");
+}
+
+TEST_F(PlanCore, ANodeThatWentBackDuringTheSoakIsNotTakenForTheNewReleaseBecauseItIsHealthy) {
+  to_soak();
+  give(Health{true, ""});
+  now += std::chrono::seconds(10);
+  give(Health{true, ""});
+  EXPECT_FALSE(awaits_finalize(state.stored)) << "not before it was seen which release is active";
+  seen.active_digest = "old";
+  seen.last_switch = "went back: signal 9";
+  give(Observed{seen});
+  EXPECT_EQ(state.stored.status, Status::rolled_back);
+  EXPECT_EQ(state.stored.why, "went back: signal 9");
+}
+
+TEST_F(PlanCore, EachSampleLooksWhichReleaseIsActiveAlsoWhileAPersonIsWaitedFor) {
+  to_soak();
+  soak();
+  ASSERT_TRUE(awaits_finalize(state.stored));
+  give(Health{true, ""});
+  const int looked = looks;
+  pass(kSampleEvery);
+  EXPECT_EQ(looks, looked + 1);
+  seen.active_digest = "old";
+  give(Observed{seen});
+  EXPECT_EQ(state.stored.status, Status::rolled_back);
 }
 
 TEST_F(PlanCore, AnUnhealthyMomentStartsTheSoakAnewAndThreeInARowGoBack) {
