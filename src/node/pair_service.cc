@@ -72,6 +72,7 @@ void PairService::start(bool took_over) {
   if (!files) log_error("pair.bad_files", {{"why", files.error().text()}});
   roles_ = Roles(parts_.node, timing());
   ship_ = Ship();
+  writes_.begin_anew();
   role_ = failover::Role::taking;  // Until the core says what it is.
   tasks_.spawn("pair-actions", perform_loop());
   tasks_.spawn("pair-ticks", tick_loop());

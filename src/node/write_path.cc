@@ -87,6 +87,9 @@ net::Task<Result<store::Outcome>> WritePath::submit_here(store::Transaction tran
   co_return *pending->result;
 }
 
+void WritePath::begin_anew() {
+  feed(Core::BeginsAnew{});
+}
 void WritePath::granted(std::uint64_t turn, std::uint64_t head_needed) {
   feed(Core::Granted{turn, head_needed});
 }

@@ -68,6 +68,7 @@ class WritePath : public site::Writer {
 
   [[nodiscard]] net::Task<Result<store::Outcome>> submit(store::Transaction transaction) override;
 
+  void begin_anew();  // Before a register that begins anew grants.
   void granted(std::uint64_t turn, std::uint64_t head_needed = 0);
   void have_head(std::uint64_t revision);
   void ask_release(std::uint64_t turn);

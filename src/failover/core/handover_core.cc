@@ -127,6 +127,13 @@ void HandoverCore::on(const Fenced&) {
   flush();
 }
 
+void HandoverCore::on(const BeginsAnew&) {
+  if (state_ == State::serving || state_ == State::releasing) act(StopAccepting{});
+  state_ = State::learner;
+  turn_ = peer_turn_ = 0;
+  raising_ = false;
+}
+
 void HandoverCore::on(const Write& event) {
   if (auto* known = find(event.id)) {  // On its way: its answer serves both.
     (event.from_peer ? known->for_peer : known->for_client) = true;

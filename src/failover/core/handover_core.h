@@ -109,6 +109,9 @@ class HandoverCore {
     std::uint64_t turn = 0;
   };
   struct Fenced {};  // A commit found a higher turn in the log.
+  // The register begins anew, and may grant the turn once more that this process had: a node whose
+  // process serves again keeps the pair's epoch. What runs goes on under the turn that it began with.
+  struct BeginsAnew {};
   struct Write {
     WriteId id;
     bool from_peer = false;
@@ -129,7 +132,7 @@ class HandoverCore {
   };
   using Event =
       std::variant<Granted, HaveHead, Raised, RaiseFailed, AskRelease, AbortRelease, PeerConnected,
-                   PeerLost, PeerServes, Fenced, Write, WriteDone, PeerAnswered, AskerGone, GiveUp>;
+                   PeerLost, PeerServes, Fenced, BeginsAnew, Write, WriteDone, PeerAnswered, AskerGone, GiveUp>;
 
   // --- Actions ---
   struct RaiseLog {  // First commit of `turn`; refused by the log unless higher than what it holds.
@@ -185,6 +188,7 @@ class HandoverCore {
   void on(const PeerLost& event);
   void on(const PeerServes& event);
   void on(const Fenced& event);
+  void on(const BeginsAnew& event);
   void on(const Write& event);
   void on(const WriteDone& event);
   void on(const PeerAnswered& event);

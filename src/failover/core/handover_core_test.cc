@@ -83,6 +83,21 @@ TEST(HandoverCore, lower_turns_change_nothing) {
   EXPECT_EQ(core.state(), Core::State::serving);
 }
 
+TEST(HandoverCore, a_register_that_begins_anew_may_grant_the_same_turn_once_more) {
+  auto core = serving(7);
+  EXPECT_TRUE(core.handle(Core::Granted{.turn = 7}).empty());
+  std::ignore = core.handle(Core::Write{.id = "under way"});
+  EXPECT_EQ(only<Core::StopAccepting>(core.handle(Core::BeginsAnew{})).size(), 1U);
+  EXPECT_TRUE(core.handle(Core::Write{.id = "waits"}).empty());
+  EXPECT_TRUE(only<Core::RaiseLog>(core.handle(Core::Granted{.turn = 7})).empty());
+  const auto done = core.handle(Core::WriteDone{.id = "under way"});
+  EXPECT_EQ(only<Core::Answer>(done).size(), 1U);
+  EXPECT_EQ(only<Core::RaiseLog>(done).size(), 1U);
+  const auto serves = core.handle(Core::Raised{.turn = 7});
+  EXPECT_EQ(only<Core::TellServing>(serves).size(), 1U);
+  EXPECT_EQ(only<Core::RunWrite>(serves).size(), 1U);
+}
+
 TEST(HandoverCore, higher_turn_while_serving_is_raised_after_what_is_under_way) {
   auto core = serving(1);
   std::ignore = core.handle(Core::Write{.id = "a"});
