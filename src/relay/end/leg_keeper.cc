@@ -41,6 +41,7 @@ std::optional<LegKeeper::Attachment> LegKeeper::attached(std::uint64_t leg, Inst
     draining_.push_back({.generation = current_->generation, .until = now + kDrainMax});
   }
   current_ = Current{.generation = leg, .heard_at = now};
+  last_ = attempt_->dialled;
   attempt_.reset();
   return attachment;
 }
@@ -92,12 +93,23 @@ void LegKeeper::heard(std::uint64_t leg, Instant now) {
 }
 
 Dial LegKeeper::next_dial() {
-  const auto& list = attempt_->candidates.empty() ? orders_.candidates : attempt_->candidates;
+  const auto list = attempt_->candidates.empty() ? candidates() : attempt_->candidates;
   Dial dial{.generation = ++generation_, .reason = attempt_->reason};
   // An earlier attempt may have got through although its answer did not.
   if (dial.reason == DialReason::first && generation_ > 1) dial.reason = DialReason::lost;
   if (!list.empty()) dial.candidate = list[attempt_->tries % list.size()];
+  attempt_->dialled = dial.candidate;
   return dial;
+}
+
+std::vector<Candidate> LegKeeper::candidates() const {
+  std::vector<Candidate> out = orders_.candidates;
+  const auto same_place = [this](const Candidate& c) {
+    return last_ && c.host == last_->host && c.port == last_->port;
+  };
+  const auto was = std::ranges::find_if(out, same_place);
+  if (was != out.end()) std::rotate(out.begin(), was, was + 1);
+  return out;
 }
 
 void LegKeeper::tick(Instant now, Out& out) {

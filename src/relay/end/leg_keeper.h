@@ -15,6 +15,8 @@
 //   L4  Losing the current leg gives up a planned attempt: its bytes need a resume, which only an
 //       attach with reason `lost` tells the other end about.
 //   L5  Without a current leg for `ttl` the session has ended here.
+//   L6  After a loss the first to be dialled is where the leg was, if it is a candidate still: the
+//       node that carries the session has the other end and the recording.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -94,6 +96,7 @@ class LegKeeper {
   [[nodiscard]] bool any_draining() const { return !draining_.empty(); }
   [[nodiscard]] std::uint64_t generation_used() const { return generation_; }
   [[nodiscard]] const LegOrders& orders() const { return orders_; }
+  [[nodiscard]] std::vector<Candidate> candidates() const;  // As a loss would dial them (L6).
 
  private:
   struct Current {
@@ -107,8 +110,9 @@ class LegKeeper {
   };
   struct Attempt {
     DialReason reason = DialReason::first;
-    std::vector<Candidate> candidates;  // planned: of the Migrate; else empty: of the orders.
+    std::vector<Candidate> candidates;  // planned: of the Migrate; else empty: candidates().
     std::size_t tries = 0;
+    Candidate dialled{};
     std::optional<std::uint64_t> generation;  // Set: dialled, waiting for Attached.
     Instant at{};                             // When to dial, or when to give up waiting.
   };
@@ -123,6 +127,7 @@ class LegKeeper {
   SeededRandom random_;
   std::uint64_t generation_;
   std::optional<Current> current_;
+  std::optional<Candidate> last_;  // Where the newest leg was attached.
   std::vector<Draining> draining_;
   std::optional<Attempt> attempt_;
   Instant without_leg_since_{};

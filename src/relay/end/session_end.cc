@@ -153,7 +153,7 @@ SessionState SessionEnd::state() const {
                    .highest_odd = highest_opened_[1],
                    .highest_even = highest_opened_[0],
                    .control_backlog = control_backlog_,
-                   .candidates = legs_.orders().candidates};
+                   .candidates = legs_.candidates()};
   for (const auto& [number, slot] : slots_)
     if (slot->opened)
       out.channels.push_back(

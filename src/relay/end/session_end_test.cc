@@ -325,6 +325,27 @@ TEST_F(SessionEndTest, CandidatesAreTriedInTurnAndTheTimeToLiveEndsIt) {  // L5
   EXPECT_EQ(hosts[1], "b");
 }
 
+TEST_F(SessionEndTest, ALostLegIsDialledFirstWhereItWasWhateverTheOrdersPutFirst) {  // L6
+  up();
+  pb::LinkMessage message;
+  for (const char* host : {"b", "c", "a"}) {
+    pb::Candidate& to = *message.mutable_orders()->add_candidates();
+    to.set_host(host);
+    to.set_port(host[0] == 'a' ? 1 : 2);
+  }
+  node_says(1, message);
+  std::vector<std::string> hosts;
+  end_.leg_failed(1, now_);
+  while (hosts.size() < 4) {
+    now_ = std::max(now_ + 1ms, end_.wake_at());
+    pass(0ms);
+    if (hosts.size() == dials_.size() - 1) continue;
+    hosts.push_back(dials_.back().candidate.host);
+    end_.leg_failed(dials_.back().generation, now_);
+  }
+  EXPECT_EQ(hosts, (std::vector<std::string>{"a", "b", "c", "a"}));
+}
+
 TEST_F(SessionEndTest, AFinalRefusalOfTheFirstAttachEndsIt) {
   end_.start(now_);
   take();
