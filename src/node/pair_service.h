@@ -140,6 +140,7 @@ class PairService : public site::Writer,
   using Ship = sync::ShipLeader;
   struct Call;
 
+  void back_to(const store::LogHead& head);
   [[nodiscard]] net::Task<Result<store::Outcome>> submit_here(store::Transaction transaction);
   [[nodiscard]] Error not_primary() const;
   void replicate();

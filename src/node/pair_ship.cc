@@ -49,12 +49,16 @@ void PairService::appended(store::LogHead before, std::vector<Shipped> batch) {
 
 void PairService::taken_back(store::LogHead head) {
   auto tell = [this, head] {
-    if (!active_) return;
-    head_ = head;
-    feed(Roles::TakenBack{head});
-    feed_ship(Ship::TakenBack{head});
+    if (active_) back_to(head);
   };
   net::asio::post(parts_.control, std::move(tell));
+}
+
+void PairService::back_to(const store::LogHead& head) {
+  head_ = head;
+  if (peer_durable_.revision > head.revision) peer_durable_ = head;
+  feed(Roles::TakenBack{head});
+  feed_ship(Ship::TakenBack{head});
 }
 
 void PairService::committed(store::LogHead committed, const std::vector<NodeId>& stores) {
@@ -249,7 +253,11 @@ void PairService::fold_as_peer(const pb::NodeMessage& message) {
 void PairService::appended_from_peer(Result<store::LogHead> head) {
   auto tell = [this, link = link_number_, head = std::move(head)] {
     if (!active_) return;
-    if (head) {
+    // What the other's word asked for may end when this node leads already: then the shipping core
+    // hears of a cut, too, lest it wait for ever for what is gone.
+    if (head && head->revision < head_.revision) {
+      back_to(*head);
+    } else if (head) {
       head_ = *head;
       feed(Roles::Appended{head_, net::now()});
     }

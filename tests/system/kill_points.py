@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 STEPS = ("resolve", "fetch", "preflight", "backup", "candidate", "probe", "switch", "soak", "pin", "finalise")
 PHASES = ("before", "after")
-REACHED = {"before": ("intent", "done", "failed", "undone"), "after": ("done", "failed", "undone")}
+REACHED = {"before": ("running", "done", "failed", "undone"), "after": ("done", "failed", "undone")}
 
 # Effects of the plan, by who performs them: the old release up to the switch, then the new one.
 OLD_EFFECTS = ("resolve", "fetch", "preflight", "backup", "start_candidate", "probe", "switch")
