@@ -24,7 +24,7 @@ from devlib import (BUILD, LOGS, ROOT, DevError, become_subreaper, build, kill_c
 PYTHON = ["/usr/bin/python3", "-B"]
 TIERS = ("lint", "link", "tools", "unit", "sim", "system", "kill")
 DEFAULT = ("lint", "link", "tools", "unit", "sim", "system")
-SIM_SEEDS, SIM_SEEDS_SANITIZED, SIM_SEEDS_CHECK = 2000, 200, 200
+SIM_SEEDS, SIM_SEEDS_SANITIZED, SIM_SEEDS_CHECK = 10_000, 500, 200
 SLOW_SHOWN_S = 20
 LEFT_AFTER_S = 600
 

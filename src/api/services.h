@@ -155,8 +155,8 @@ struct FailoverStatus {
     std::optional<std::int64_t> clock_ahead_ms;  // Its clock less ours.
   };
   std::optional<Peer> peer;  // None: no relationship.
-  std::string shipping;  // "off", "comparing", "catching_up", "live", "snapshot", "stopped",
-                         // "diverged"; at the backup "following"
+  std::string shipping;      // "off", "comparing", "catching_up", "live", "snapshot", "stopped",
+                             // "diverged"; at the backup "following"
   std::string shipping_why;  // Why nothing more is taken there, in its words; empty: it is.
   std::optional<std::uint64_t> lag_records;
   std::optional<std::uint64_t> lag_bytes;

@@ -98,8 +98,7 @@ Result<void> write_with_room_kept(const std::string& path, const std::string& by
   if (!written) return written;
   if (ftruncate(file->get(), static_cast<off_t>(bytes.size())) != 0 || fsync(file->get()) != 0)
     return fail_errno("io", "Storing " + spare, errno);
-  const int exchanged =
-      renameat2(AT_FDCWD, spare.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE);
+  const int exchanged = renameat2(AT_FDCWD, spare.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE);
   // The first time there is nothing to change names with; some file systems cannot.
   if (exchanged != 0 && errno != ENOENT && errno != EINVAL && errno != ENOSYS)
     return fail_errno("io", "Renaming " + spare, errno);

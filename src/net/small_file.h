@@ -19,9 +19,9 @@ enum class Secrecy : std::uint8_t {
                                                                  std::size_t bytes_max,
                                                                  Secrecy secrecy = Secrecy::none);
 [[nodiscard]] Result<void> write_small_file(const std::string& path, const std::string& bytes);
-// The same for what must be stored on a full disk, too: at most kRoomBytes, for which room is kept in
-// path + ".spare" (written there, then the two change names). The first call needs room. Code also
-// too_long.
+// The same for what must be stored on a full disk, too: at most kRoomBytes, for which room is kept
+// in path + ".spare" (written there, then the two change names). The first call needs room. Code
+// also too_long.
 inline constexpr std::size_t kRoomBytes = 4096;
 [[nodiscard]] Result<void> write_with_room_kept(const std::string& path, const std::string& bytes);
 // Gone after a crash, too. False: there was none.

@@ -153,6 +153,7 @@ Result<void> PairService::fill_greeting(pb::NodeGreeting& out) const {
   put_point(meta->base, *out.mutable_base());
   put_point(meta->head, *out.mutable_head());
   out.set_committed(meta->committed.value);
+  out.set_log_epoch(meta->epoch.value);
   out.set_wall_ms(net::wall_now().unix_ms);
   out.set_level_min(features::kLevelFirst.value);
   out.set_level_max(features::kLevelKnown.value);
@@ -170,6 +171,7 @@ void PairService::greeted(const pb::NodeGreeting& greeting) {
   clock_ahead_ms_ = greeting.wall_ms() - last_heard_->unix_ms;
   log_info("pair.linked", {{"release", printable(greeting.release(), 40)}});
   feed(Roles::LinkUp{*reg, net::now()});
+  feed(Roles::PeerLog{Epoch{greeting.log_epoch()}});
   writes_.peer_connected(*this);
   ship_with_peer();
   parts_.host.peer_changed();

@@ -213,6 +213,8 @@ net::Task<Result<void>> PairService::established(PeerEntry peer, failover::Regis
   const Result<void> stored = files_.put_peer(std::move(peer));
   if (!stored) co_return fail(stored);
   replicate();
+  // A link from before is one of no relationship, which the roles took no notice of.
+  if (link_ != nullptr) drop_link("a relationship is established: both greet anew");
   head_ = parts_.log.last();
   const std::uint64_t token = next_id_++;
   Roles::Established event{token, id, std::move(reg), false, head_, net::now()};

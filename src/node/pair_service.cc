@@ -166,6 +166,10 @@ net::Task<Result<void>> PairService::raise(std::uint64_t turn) {
     const Result<store::LogHead> raised = co_await advanced(begin);
     if (!raised) co_return fail(raised);
   }
+  // Given away while the log raised it: a log that follows must not lead again.
+  const failover::Register& reg = record_.reg;
+  if (reg.holder != parts_.node || reg.rests || reg.epoch != Epoch{turn})
+    co_return fail("superseded", "Another node serves by now");
   if (tail_counts_) parts_.log.confirm(parts_.log.last(), stores);
   tail_counts_ = false;
   parts_.log.accept_again();

@@ -200,7 +200,8 @@ class PairService : public site::Writer,
   std::optional<WallTime> last_heard_;
   std::int64_t clock_ahead_ms_ = 0;
   std::string dial_failed_;
-  std::string not_taken_;  // Why the follower, which may be this node, takes nothing more; empty: it does.
+  std::string
+      not_taken_;  // Why the follower, which may be this node, takes nothing more; empty: it does.
   bool tail_counts_ = false;  // Of the turn that is being taken: what is appended is committed.
   bool leads_ = false;
   bool follows_ = false;

@@ -30,8 +30,10 @@ void PairService::appended(store::LogHead before, std::vector<Shipped> batch) {
   const store::LogHead last =
       batch.empty() ? before : store::LogHead{batch.back().revision, batch.back().hash};
   auto shared = std::make_shared<std::vector<Shipped>>(std::move(batch));
-  auto tell = [this, before, shared] {
+  auto tell = [this, before, last, shared] {
     if (!active_) return;
+    // Alone only since the batch began: it was not in what was confirmed at that moment.
+    if (alone_) parts_.log.confirm(last, {parts_.node});
     Ship::Appended event{before, {}, {}};
     for (Shipped& one : *shared) {
       event.heads.push_back({one.revision, one.hash});

@@ -57,7 +57,8 @@ class TwoMachines:
             run(*self.command(which, ["nft", "delete", "table", "inet", "cut"]), check=False)
 
     def remove(self):
-        for name in self.names.values():
+        for which, name in self.names.items():
+            run("ip", "link", "delete", f"{self.bridge}{which}", check=False)  # Its namespace may be slow to go.
             run("ip", "netns", "delete", name, check=False)
         run("ip", "link", "delete", self.bridge, check=False)
 

@@ -110,7 +110,8 @@ class HandoverCore {
   };
   struct Fenced {};  // A commit found a higher turn in the log.
   // The register begins anew, and may grant the turn once more that this process had: a node whose
-  // process serves again keeps the pair's epoch. What runs goes on under the turn that it began with.
+  // process serves again keeps the pair's epoch. What runs goes on under the turn that it began
+  // with.
   struct BeginsAnew {};
   struct Write {
     WriteId id;
@@ -130,9 +131,9 @@ class HandoverCore {
   struct GiveUp {  // Waited too long: answered unavailable, or unknown if it may have run.
     WriteId id;
   };
-  using Event =
-      std::variant<Granted, HaveHead, Raised, RaiseFailed, AskRelease, AbortRelease, PeerConnected,
-                   PeerLost, PeerServes, Fenced, BeginsAnew, Write, WriteDone, PeerAnswered, AskerGone, GiveUp>;
+  using Event = std::variant<Granted, HaveHead, Raised, RaiseFailed, AskRelease, AbortRelease,
+                             PeerConnected, PeerLost, PeerServes, Fenced, BeginsAnew, Write,
+                             WriteDone, PeerAnswered, AskerGone, GiveUp>;
 
   // --- Actions ---
   struct RaiseLog {  // First commit of `turn`; refused by the log unless higher than what it holds.

@@ -105,6 +105,8 @@ void RoleCore::saved(const Pending& done) {
       act(MoveEnds{});
       return tell_who_serves();
     case Then::taken:
+      // Told to rest before it was granted: nothing runs that would have to end first.
+      if (holds() && record_.reg.rests) quiet_ = true;
       if (!holds() || record_.reg.rests || done.record.reg.epoch != record_.reg.epoch) return;
       set_confirmers(true);
       act(BeginLineage{durable_.reg.lineage, durable_.reg.epoch});
@@ -140,6 +142,7 @@ void RoleCore::on(const LinkUp& event) {
   link_ += 1;
   theirs_ = event.reg;
   peer_has_ = {};
+  peer_log_ = {};
   histories_differ_ = false;
   grow_not_before_ = Instant::min();
   watch(false);
@@ -208,6 +211,7 @@ void RoleCore::meet(bool greeting) {
   }
   settle("the two nodes agree");
   tell_who_serves();
+  consider_later_turn();
 }
 
 void RoleCore::follow(Then then, const std::string& why) {

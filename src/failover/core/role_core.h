@@ -154,6 +154,9 @@ class RoleCore {
     Revision revision;
     Instant now;
   };
+  struct PeerLog {  // Its log knows this turn: only later ones are taken there (ShipHere).
+    Epoch epoch;
+  };
   struct HistoriesDiffer {};  // ShipLeader::Diverged.
   struct Saved {
     std::uint64_t number = 0;
@@ -210,7 +213,7 @@ class RoleCore {
     Instant now;
   };
   using Event = std::variant<Begun, LinkUp, LinkDown, Established, Broken, Appended, TakenBack,
-                             ConfirmersSet, PeerHas, HistoriesDiffer, Saved, Quiet, Raised,
+                             ConfirmersSet, PeerHas, PeerLog, HistoriesDiffer, Saved, Quiet, Raised,
                              RaiseFailed, Ask, AskForce, PeerAsks, PeerAsksAnswered, PeerPrepare,
                              PeerPrepared, PeerRefused, PeerAbort, PeerRegister, Tick>;
 
@@ -330,6 +333,7 @@ class RoleCore {
   void on(const TakenBack& event);
   void on(const ConfirmersSet& event);
   void on(const PeerHas& event);
+  void on(const PeerLog& event);
   void on(const HistoriesDiffer& event);
   void on(const Saved& event);
   void on(const Quiet& event);
@@ -369,6 +373,7 @@ class RoleCore {
   void take(Epoch epoch, bool tail_counts, Revision needed, const std::string& why);
   void take_again(const std::string& why);
   void stop_serving();
+  void consider_later_turn();
   void serve_again(std::uint64_t token);
   void begin_release(std::uint64_t token, bool by_peer);
   void consider_prepare();
@@ -402,6 +407,7 @@ class RoleCore {
   store::LogHead head_;
   std::deque<Revision> recent_;  // Heads after the last few batches.
   Revision peer_has_;            // On this link, in this history.
+  Epoch peer_log_;               // PeerLog, on this link.
   Growing growing_ = Growing::no;
   std::uint64_t growing_number_ = 0;
   std::vector<NodeId> confirmers_;

@@ -396,6 +396,15 @@ TEST(RoleCore, two_holders_of_one_epoch_are_diverged_and_the_one_that_serves_goe
   EXPECT_TRUE(has<R::Save>(a.feed(R::Tick{at(7s)})));
 }
 
+TEST(RoleCore, a_follower_whose_log_knows_a_later_turn_is_led_in_one_that_is_later_still) {
+  Node a(kA);
+  a.begin({reg(5, kA, {kA}), kB, std::nullopt, false, ""});
+  a.feed(R::LinkUp{reg(5, kA), at(1s)});
+  EXPECT_FALSE(has<R::Save>(a.feed(R::PeerLog{Epoch{5}})));
+  EXPECT_EQ(all<R::Grant>(a.feed(R::PeerLog{Epoch{1005}})).at(0).epoch, Epoch{1006});
+  EXPECT_EQ(a.core.role(), Role::primary);
+}
+
 TEST(RoleCore, what_only_the_follower_committed_is_diverged_until_the_next_link) {
   Node a(kA);
   a.lead();

@@ -36,6 +36,20 @@ void RoleCore::take_again(const std::string& why) {
   take(Epoch{record_.reg.epoch.value + 2}, false, {}, why);
 }
 
+void RoleCore::on(const PeerLog& event) {
+  peer_log_ = event.epoch;
+  consider_later_turn();
+}
+
+// A loser that a person picked may have been forced before, and count on from there.
+void RoleCore::consider_later_turn() {
+  if (!paired() || !holds() || release_ || diverged() || peer_log_ <= record_.reg.epoch) return;
+  if (!record_.reg.rests)
+    return take(peer_log_.next(), false, {}, "the other node's log knows a later turn");
+  record_.reg.epoch = peer_log_.next();
+  save(Then::nothing);
+}
+
 // The write path lets go of what it has; who waits for this node to serve is told.
 void RoleCore::stop_serving() {
   if (holds() && !record_.reg.rests) act(AskRelease{record_.reg.epoch});

@@ -47,6 +47,7 @@ void LogWriter::Worker::refuse_unconfirmed(Error why) {
     following_ = true;
     why_refused_ = std::move(why);
     ++refusals_;
+    confirmed_.clear();  // By a register that is not in force any more: another node commits now.
   }
   wake_.notify_one();
 }

@@ -104,7 +104,8 @@ class Machine {
     if (!soaking) return;
     if (now_.soak_since == Instant::max()) now_.soak_since = at_.instant;
     if (at_.instant - now_.soak_since < s_.plan.policy.soak) return;
-    now_.answered_ok = true;  // U3: what is healthy may be the old release, which base went back to.
+    now_.answered_ok =
+        true;  // U3: what is healthy may be the old release, which base went back to.
     out_.emplace_back(Observe{});
   }
 
@@ -260,7 +261,7 @@ class Machine {
       if (st.kind != StepKind::candidate) continue;
       if (st.attempt >= kCandidateAttemptsMax)
         return go_back("candidate_ended", "The new release ended before the switch");
-      s_.cursor = index_of(StepKind::candidate);
+      s_.cursor = index_of(s_.plan, StepKind::candidate);
       for (std::size_t i = s_.cursor; i < s_.plan.steps.size(); ++i)
         s_.plan.steps[i].state = StepState::waiting;
     }
@@ -321,7 +322,7 @@ class Machine {
     now_ = keep_pending();
     if (past_switch()) {
       s_.undo = Undo::back;
-    } else if (candidate_begun()) {
+    } else if (candidate_begun(s_)) {
       s_.undo = Undo::stop_candidate;
     } else {
       return end(code == "asked" ? Status::rolled_back : Status::failed, code, why);
@@ -463,15 +464,8 @@ class Machine {
   [[nodiscard]] Action undo_action() const {
     return s_.undo == Undo::back ? Action::back : Action::stop_candidate;
   }
-  [[nodiscard]] std::uint32_t index_of(StepKind kind) const {
-    const auto& steps = s_.plan.steps;
-    const auto at = std::ranges::find_if(steps, [&](const Step& st) { return st.kind == kind; });
-    return static_cast<std::uint32_t>(at - steps.begin());
-  }
-  [[nodiscard]] bool past_switch() const { return s_.cursor > index_of(StepKind::switch_over); }
-  [[nodiscard]] bool candidate_begun() const {
-    const auto at = index_of(StepKind::candidate);
-    return s_.cursor >= at && at < s_.plan.steps.size() && s_.plan.steps[at].attempt > 0;
+  [[nodiscard]] bool past_switch() const {
+    return s_.cursor > index_of(s_.plan, StepKind::switch_over);
   }
   // At a step that works with a candidate that was seen ready.
   [[nodiscard]] bool needs_candidate() const {

@@ -164,6 +164,16 @@ std::string effect_key(const PlanState::Stored& stored, std::string_view step,
          std::to_string(attempt);
 }
 
+std::uint32_t index_of(const Plan& plan, StepKind kind) {
+  const auto at = std::ranges::find(plan.steps, kind, &Step::kind);
+  return static_cast<std::uint32_t>(at - plan.steps.begin());
+}
+
+bool candidate_begun(const PlanState::Stored& stored) {
+  const std::uint32_t at = index_of(stored.plan, StepKind::candidate);
+  return stored.cursor >= at && at < stored.plan.steps.size() && stored.plan.steps[at].attempt > 0;
+}
+
 PlanState begin(Plan plan, WallTime now) {
   PlanState state;
   state.stored.plan = std::move(plan);

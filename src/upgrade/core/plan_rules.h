@@ -17,6 +17,11 @@ namespace everspan::upgrade {
 [[nodiscard]] Result<void> may_ask(bool ended, Status status, bool pause_asked, bool final,
                                    Request request);
 
+// The place of the plan's step of this kind; past the end: it has none.
+[[nodiscard]] std::uint32_t index_of(const Plan& plan, StepKind kind);
+// The new release was started, so there is one to be stopped.
+[[nodiscard]] bool candidate_begun(const PlanState::Stored& stored);
+
 // What is asked of the node for this step; null: it is waited for only (soak), or not known.
 [[nodiscard]] const Action* action_of(StepKind kind);
 
