@@ -78,8 +78,7 @@ constexpr std::array kKnown{
           .number_default = 900,
           .least = access::kSessionTtlSecondsMin,
           .most = access::kSessionTtlSecondsMax},
-    Known{.key = "site.banner",
-          .description = "Shown to people at their consoles (from feature level 2 on)"},
+    Known{.key = "site.banner", .description = "Shown to people who log in"},
 };
 constexpr Known kNote{.key = kNotePrefix, .description = "A note for administrators"};
 
