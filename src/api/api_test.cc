@@ -1,6 +1,7 @@
 // What the calls do: settings, endpoints, sessions, upgrade, journal.
 #include "access/core/grant.h"
 #include "api/test_support/api_fixture.h"
+#include "proto/level.pb.h"
 
 namespace everspan::api {
 namespace {
@@ -103,6 +104,42 @@ TEST_F(ApiTest, AnEndpointEnrolsOnceAndIsListed) {
   EXPECT_EQ(shown.text("release"), "0.1.1");
   for (const auto& entry : journal->read(0, 1000).value())
     EXPECT_EQ(entry.detail.find(made.text("token")), std::string::npos);
+}
+
+TEST_F(ApiTest, ANoteIsWrittenFromFeatureLevel2OnAndFoundByAWord) {
+  const std::string token = alice();
+  const Reply made = call("POST", "/api/v1/enrol-tokens", token, R"({"uses":2})");
+  ASSERT_EQ(enrol(made.text("token"), "web").status, 200);
+  ASSERT_EQ(enrol(made.text("token"), "db").status, 200);
+  const char* path = "/api/v1/endpoints/web";
+  const Reply early = call("PUT", path, token, R"({"note":"rack 7"})");
+  EXPECT_EQ(early.status, 409);
+  EXPECT_EQ(early.code(), "feature_not_yet");
+  EXPECT_EQ(early.body.at("error").at("next").as_string(),
+            "Finish the upgrade: everspan upgrade finalize");
+  EXPECT_EQ(call("GET", path, token).text("note"), "");
+
+  pb::FeatureLevelRecord level;
+  level.set_level(2);
+  store::Transaction raise;
+  raise.writes.push_back(store::Write::put("feature_level", "site", level.SerializeAsString()));
+  ASSERT_TRUE(site.log_writer->submit_and_wait(std::move(raise)));
+  EXPECT_EQ(call("PUT", path, token_of("carol", {"sessions"}), R"({"note":"x"})").status, 403);
+  const Reply put = call("PUT", path, token, R"({"note":"Rack 7"})");
+  ASSERT_EQ(put.status, 200) << json::serialize(put.body);
+  EXPECT_EQ(call("GET", path, token).text("note"), "Rack 7");
+  EXPECT_EQ(call("GET", path, token).headers.at("ETag"), put.headers.at("ETag"));
+  EXPECT_EQ(call("PUT", path, token, R"({"note":"a\nb"})").code(), "bad_value");
+  EXPECT_EQ(call("PUT", path, token, R"({"text":"x"})").code(), "bad_request");
+  const auto found = [&](const char* word) {
+    const Reply reply = call("GET", std::string("/api/v1/endpoints?note=") + word, token);
+    EXPECT_EQ(reply.status, 200);
+    return reply.body.at("endpoints").as_array().size();
+  };
+  EXPECT_EQ(found("rack"), 1U);
+  EXPECT_EQ(found("cellar"), 0U);
+  EXPECT_EQ(found(""), 2U);
+  EXPECT_EQ(journalled("endpoint.note_put").size(), 1U);
 }
 
 TEST_F(ApiTest, ARetriedEnrolTokenIsTheSameOne) {

@@ -9,14 +9,15 @@ namespace {
 
 json::object endpoint_json(const EndpointId& id, const std::string& name,
                            const std::string& platform, const std::string& release,
-                           WallTime enrolled_at, const LiveSnapshot& live, std::size_t sessions,
-                           WallTime now) {
+                           const std::string& note, WallTime enrolled_at, const LiveSnapshot& live,
+                           std::size_t sessions, WallTime now) {
   const auto agent = std::ranges::find(live.agents, id, &LiveAgent::endpoint);
   const bool online = agent != live.agents.end();
   return {{"id", id.hex()},
           {"name", name},
           {"platform", platform},
           {"release", online && !agent->release.empty() ? agent->release : release},
+          {"note", note},
           {"online", online},
           {"last_seen", online ? time_json(now) : json::value(nullptr)},
           {"enrolled_at", time_json(enrolled_at)},
@@ -29,10 +30,13 @@ std::size_t count_sessions(const std::vector<site::SessionRow>& sessions, const 
 
 constexpr std::size_t kLiveSessionsMax = 100'000;
 
-net::Task<Result<Answer>> list(State& state, Call) {
+net::Task<Result<Answer>> list(State& state, Call call) {
+  const std::string word = call.request.query_value("note");
+  if (auto good = site::check_note(word); !good)
+    co_return fail("bad_request", "note is a word to look for in the notes of endpoints");
   site::Catalog& catalog = state.services.site.catalog;
   if (auto fresh = catalog.refresh(); !fresh) co_return fail(fresh);
-  const auto endpoints = catalog.endpoints();
+  const auto endpoints = catalog.endpoints(word);
   if (!endpoints) co_return fail(endpoints);
   const auto sessions = catalog.sessions(true, kLiveSessionsMax);
   if (!sessions) co_return fail(sessions);
@@ -41,8 +45,8 @@ net::Task<Result<Answer>> list(State& state, Call) {
   const WallTime now = state.services.site.now();
   json::array rows;
   for (const site::EndpointRow& each : *endpoints)
-    rows.push_back(endpoint_json(each.id, each.name, each.platform, each.release, each.enrolled_at,
-                                 *live, count_sessions(*sessions, each.id), now));
+    rows.push_back(endpoint_json(each.id, each.name, each.platform, each.release, each.note,
+                                 each.enrolled_at, *live, count_sessions(*sessions, each.id), now));
   Answer answer;
   answer.body = {{"endpoints", std::move(rows)}};
   co_return answer;
@@ -61,10 +65,24 @@ net::Task<Result<Answer>> show(State& state, Call call) {
   if (!live) co_return fail(live);
   const site::EndpointRecord& found = **endpoint;
   Answer answer;
-  answer.body =
-      endpoint_json(found.id, found.name, found.platform, found.release, found.enrolled_at, *live,
-                    count_sessions(*sessions, found.id), state.services.site.now());
+  answer.body = endpoint_json(found.id, found.name, found.platform, found.release, found.note,
+                              found.enrolled_at, *live, count_sessions(*sessions, found.id),
+                              state.services.site.now());
   answer.etag = found.revision;
+  co_return answer;
+}
+
+net::Task<Result<Answer>> put_note(State& state, Call call) {
+  BodyReader body(call.body);
+  const std::string note = body.text("note", 4 * site::kNoteCharactersMax);
+  if (auto good = body.finish(); !good) co_return fail(good);
+  const auto outcome = co_await state.endpoints.set_note(call.value("name"), note, call.write());
+  if (!outcome) co_return fail(outcome);
+  Answer answer = write_answer(*outcome);
+  answer.body["name"] = call.value("name");
+  answer.body["note"] = note;
+  answer.subject = call.value("name");
+  answer.detail = {{"note", note}, {"revision", outcome->revision.value}};
   co_return answer;
 }
 
@@ -181,6 +199,7 @@ net::Task<Result<Answer>> enrol(State& state, Call call) {
 constexpr Route kRoutes[] = {
     {"GET", "/api/v1/endpoints", Needs::site, "", list},
     {"GET", "/api/v1/endpoints/{name}", Needs::site, "", show},
+    {"PUT", "/api/v1/endpoints/{name}", Needs::site, "endpoints", put_note, "endpoint.note_put"},
     {"DELETE", "/api/v1/endpoints/{name}", Needs::site, "endpoints", remove, "endpoint.removed"},
     {"POST", "/api/v1/enrol-tokens", Needs::site, "endpoints", make_token, "enrol_token.made"},
     {"POST", "/api/v1/enrol", Needs::nothing, "", enrol, "endpoint.enrolled"},

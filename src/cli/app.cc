@@ -81,8 +81,15 @@ void add_settings(Application& a) {
 
 void add_endpoints(Application& a) {
   CLI::App* group = a.group("endpoint", "Remote computers");
-  a.choose(a.command(group, "list", "All endpoints"), endpoint_list);
   auto name = a.keep<std::string>();
+  auto note = a.keep<std::string>();
+  CLI::App* list = a.command(group, "list", "All endpoints");
+  list->add_option("--note", *note, "Only those whose note contains this word");
+  a.choose(list, [note](Context& c) { return endpoint_list(c, *note); });
+  CLI::App* write = a.command(group, "note", "Write a note on an endpoint; \"\" takes it away");
+  write->add_option("name", *name)->required();
+  write->add_option("text", *note, "One line, at most 1000 characters")->required();
+  a.choose(write, [name, note](Context& c) { return endpoint_note(c, *name, *note); });
   CLI::App* show = a.command(group, "show", "One endpoint");
   show->add_option("name", *name)->required();
   a.choose(show, [name](Context& c) { return endpoint_show(c, *name); });

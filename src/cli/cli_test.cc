@@ -70,6 +70,7 @@ TEST_F(Cli, WrongArgumentsAreUsage) {
                                              {"nonsense"},
                                              {"settings"},
                                              {"settings", "get"},
+                                             {"endpoint", "note", "web"},
                                              {"login", "--area", "moon"},
                                              {"upgrade", "apply", "--soak", "soon"},
                                              {"--timeout", "x", "status"},

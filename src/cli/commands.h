@@ -32,7 +32,8 @@ int settings_list(Context& context);
 int settings_get(Context& context, const std::string& key);
 int settings_put(Context& context, const std::string& key, const std::string& value);
 
-int endpoint_list(Context& context);
+int endpoint_list(Context& context, const std::string& note_word);  // Empty: all.
+int endpoint_note(Context& context, const std::string& name, const std::string& note);
 int endpoint_show(Context& context, const std::string& name);
 struct EnrolTokenArguments {
   int uses = 1;

@@ -74,23 +74,38 @@ int settings_put(Context& context, const std::string& key, const std::string& va
   return kOk;
 }
 
-int endpoint_list(Context& context) {
-  const Answer answer = context.get("/api/v1/endpoints");
+int endpoint_list(Context& context, const std::string& note_word) {
+  const Answer answer =
+      context.get("/api/v1/endpoints" +
+                  (note_word.empty() ? std::string() : "?note=" + percent_encode(note_word)));
   if (!answer.ok()) return context.fail(answer);
   if (context.print_json(answer)) return kOk;
   std::vector<Row> rows;
   for (const object& row : list_of(answer.body, "endpoints")) {
     rows.push_back({text_of(row, "name"), flag_of(row, "online") ? "online" : "offline",
                     text_of(row, "sessions"), text_of(row, "platform"), text_of(row, "release"),
-                    text_of(row, "last_seen")});
+                    text_of(row, "last_seen"), text_of(row, "note")});
   }
   context.print_table({{"NAME", Align::left, true},
                        {"STATE"},
                        {"SESSIONS", Align::right},
                        {"PLATFORM", Align::left, true},
                        {"RELEASE"},
-                       {"LAST SEEN"}},
-                      rows, "No endpoint is enrolled: everspan endpoint enrol-token");
+                       {"LAST SEEN"},
+                       {"NOTE", Align::left, true}},
+                      rows,
+                      note_word.empty() ? "No endpoint is enrolled: everspan endpoint enrol-token"
+                                        : "No endpoint has a note with this word");
+  return kOk;
+}
+
+int endpoint_note(Context& context, const std::string& name, const std::string& note) {
+  object body;
+  body["note"] = note;
+  const Answer answer =
+      context.call("PUT", "/api/v1/endpoints/" + percent_encode(name), std::move(body));
+  if (!answer.ok()) return context.fail(answer);
+  if (!context.print_json(answer)) context.terminal().note(written(answer.body));
   return kOk;
 }
 

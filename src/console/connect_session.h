@@ -53,6 +53,7 @@ class Connect : public relay_legs::EndDriver::Application {
   void on_channel_gone(std::uint32_t channel, const std::string& code,
                        const std::string& message) override;
   void on_leg(bool up) override;
+  void on_notice(const std::string& text) override { notices_.site_says(text, terminal_.is_raw()); }
   void on_ended(const std::string& code, const std::string& message) override;
 
  private:

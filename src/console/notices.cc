@@ -4,7 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <string_view>
+
+#include "common/utf8.h"
 
 namespace everspan::console {
 
@@ -12,6 +16,19 @@ Notices::Notices(int fd) : fd_(fd), terminal_(isatty(fd) != 0) {}
 
 void Notices::say(const std::string& text, bool raw) const {
   if (terminal_) write_line((raw ? "\r\neverspan: " : "everspan: ") + text + (raw ? "\r\n" : "\n"));
+}
+
+void Notices::site_says(const std::string& text, bool raw) {
+  constexpr int kLinesMax = 20;
+  constexpr std::size_t kCharactersMax = 500;  // Of a line.
+  if (text == said_) return;                   // Each new leg hears it again.
+  said_ = text;
+  std::string_view rest = said_;
+  for (int lines = 0; !rest.empty() && lines < kLinesMax; ++lines) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    say("[site] " + plain_text(rest.substr(0, end), kCharactersMax), raw);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
 }
 
 void Notices::error(const std::string& text) const {

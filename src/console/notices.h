@@ -8,12 +8,15 @@ class Notices {
  public:
   explicit Notices(int fd);
   void say(const std::string& text, bool raw) const;  // `raw`: a line needs its carriage return.
-  void error(const std::string& text) const;          // Always.
+  // What the site says: each line once, until it says something else. Foreign text.
+  void site_says(const std::string& text, bool raw);
+  void error(const std::string& text) const;  // Always.
 
  private:
   void write_line(const std::string& line) const;
   int fd_;
   bool terminal_;
+  std::string said_;  // By the site, last.
 };
 
 // Number of "INT", "TERM", ...; 0: unknown.

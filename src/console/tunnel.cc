@@ -52,6 +52,9 @@ class Tunnel : public relay_legs::EndDriver::Application {
     was_up_ = true;
     over_.notify();
   }
+  void on_notice(const std::string& text) override {
+    if (!options_.quiet) notices_.site_says(text, false);
+  }
   void on_ended(const std::string& code, const std::string& message) override;
 
  private:

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 
 #include "common/log.h"
 #include "common/version.h"
@@ -11,6 +12,7 @@
 #include "depot/server.h"
 #include "update/files.h"
 #include "update/package.h"
+#include "update/release_info.h"
 
 namespace everspan::depot {
 namespace {
@@ -29,7 +31,7 @@ struct Words {
   std::string kind = "site", version, platform = update::host_platform(), out, needs_base, notes,
               security_floor = "0.0.0";
   std::vector<std::string> needs_from, files;
-  std::uint32_t wire_min = 1, wire_max = 1, log_format = 1, feature_level = 1;
+  std::optional<std::uint32_t> wire_min, wire_max, log_format, feature_level;
 };
 
 void print_json(const Json& json) {
@@ -98,6 +100,21 @@ Result<update::PackageInput> package_input(const std::string& word) {
   return input;
 }
 
+// What the site program among them says of itself. Without one, or from release 0.1.0: the first
+// levels.
+Result<update::ReleaseInfo> release_info_of(const std::vector<update::PackageInput>& inputs) {
+  constexpr std::uint64_t kProgramBytesMax = 1ULL << 30;
+  for (const update::PackageInput& input : inputs) {
+    if (input.path != "bin/everspan-site") continue;
+    const auto program = update::read_file(input.source, kProgramBytesMax);
+    if (!program) return fail(program);
+    const auto info = update::find_release_info(*program);
+    if (!info) return fail(info);
+    return info->value_or(update::kReleaseInfoSilent);
+  }
+  return update::kReleaseInfoSilent;
+}
+
 Result<update::PackageStats> build(const Words& words) {
   update::Manifest manifest;
   manifest.kind = words.kind;
@@ -116,10 +133,6 @@ Result<update::PackageStats> build(const Words& words) {
     if (!range) return fail(range);
     manifest.needs_from.push_back(*range);
   }
-  manifest.wire_min = words.wire_min;
-  manifest.wire_max = words.wire_max;
-  manifest.log_format = words.log_format;
-  manifest.feature_level = words.feature_level;
   manifest.notes = words.notes;
   std::vector<update::PackageInput> inputs;
   for (const std::string& file : words.files) {
@@ -127,6 +140,12 @@ Result<update::PackageStats> build(const Words& words) {
     if (!input) return fail(input);
     inputs.push_back(std::move(*input));
   }
+  const auto says = release_info_of(inputs);
+  if (!says) return fail(says);
+  manifest.wire_min = words.wire_min.value_or(says->wire_min);
+  manifest.wire_max = words.wire_max.value_or(says->wire_max);
+  manifest.log_format = words.log_format.value_or(says->log_format);
+  manifest.feature_level = words.feature_level.value_or(says->feature_level);
   const std::string out = words.out.empty() ? update::package_file_name(manifest) : words.out;
   return update::build_package(manifest, inputs, out);
 }
@@ -177,10 +196,14 @@ void add_build_options(CLI::App* command, Words& words) {
   command->add_option("--out", words.out, "Package file (default: its proper name here)");
   command->add_option("--needs-base", words.needs_base, "Base software that it needs: '>=0.1.0'");
   command->add_option("--from", words.needs_from, "Releases that it can follow; repeatable");
-  command->add_option("--wire-min", words.wire_min, "Oldest wire version that it speaks");
-  command->add_option("--wire-max", words.wire_max, "Newest wire version that it speaks");
-  command->add_option("--log-format", words.log_format, "Log format that it needs");
-  command->add_option("--feature-level", words.feature_level, "Feature level after finalise");
+  command->add_option("--wire-min", words.wire_min,
+                      "Oldest wire version that it speaks (default: what the program says)");
+  command->add_option("--wire-max", words.wire_max,
+                      "Newest wire version that it speaks (default: what the program says)");
+  command->add_option("--log-format", words.log_format,
+                      "Log format that it needs (default: what the program says)");
+  command->add_option("--feature-level", words.feature_level,
+                      "Feature level after finalise (default: what the program says)");
   command->add_option("--security-floor", words.security_floor,
                       "No release below this after finalise");
   command->add_option("--notes", words.notes, "What is new");

@@ -4,10 +4,12 @@
 
 #include <filesystem>
 
+#include "depot/commands.h"
 #include "depot/repository.h"
 #include "depot/server.h"
 #include "update/files.h"
 #include "update/package.h"
+#include "update/release_info.h"
 
 namespace everspan::depot {
 namespace {
@@ -108,6 +110,29 @@ TEST_F(Depot, RefreshSignsAnewWhatIsOld) {
   EXPECT_EQ(all->snapshot, 2);
   EXPECT_EQ(all->targets, 2);
   EXPECT_EQ(code(verify_repository(dir, late)), "");
+}
+
+TEST_F(Depot, APackageSaysTheLevelsThatItsProgramSays) {
+  const auto build = [&](const std::string& content, std::vector<std::string> more) {
+    EXPECT_TRUE(update::write_file_atomic(root + "/everspan-site", content));
+    std::vector<std::string> words{"everspan-depot", "build-package", "--version",
+                                   "0.2.0",          "--out",         root + "/p.pkg"};
+    words.insert(words.end(), more.begin(), more.end());
+    words.push_back(root + "/everspan-site");
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    testing::internal::CaptureStdout();
+    const int exit = run_depot(static_cast<int>(argv.size()), argv.data());
+    testing::internal::GetCapturedStdout();
+    EXPECT_EQ(exit, 0);
+    return update::read_package_manifest(root + "/p.pkg").value().manifest;
+  };
+  constexpr auto kText = update::release_info_text({.wire_max = 2, .feature_level = 2});
+  const std::string next(kText.begin(), kText.end());
+  EXPECT_EQ(build("ELF " + next, {}).feature_level, 2U);
+  EXPECT_EQ(build("ELF " + next, {}).wire_max, 2U);
+  EXPECT_EQ(build("ELF of release 0.1.0", {}).feature_level, 1U);
+  EXPECT_EQ(build("ELF " + next, {"--feature-level", "3"}).feature_level, 3U);
 }
 
 class Files : public Depot {

@@ -13,6 +13,8 @@ constexpr std::array kTable{
     FeatureInfo{Feature::settings_log, "settings_log", {1}},
     FeatureInfo{Feature::resumable_sessions, "resumable_sessions", {1}},
     FeatureInfo{Feature::upgrade_plans, "upgrade_plans", {1}},
+    FeatureInfo{Feature::endpoint_notes, "endpoint_notes", {2}},
+    FeatureInfo{Feature::console_notices, "console_notices", {2}},
     FeatureInfo{Feature::revocations, "revocations", {2}},
 };
 

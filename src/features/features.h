@@ -25,13 +25,15 @@ struct FeatureLevel {
 };
 
 inline constexpr FeatureLevel kLevelFirst{1};
-inline constexpr FeatureLevel kLevelKnown{1};  // The next release that adds a feature raises this.
+inline constexpr FeatureLevel kLevelKnown{2};  // The next release that adds a feature raises this.
 
 enum class Feature : std::uint16_t {
   settings_log = 1,    // Settings as transactions of the frozen log.
   resumable_sessions,  // everspan/1 links: attach, resume, migrate, barrier.
   upgrade_plans,       // Plans as records in settings.
-  revocations = 6,     // Records of kind revocation: which sessions of a person are void.
+  endpoint_notes,      // Endpoint.note in the record of an endpoint.
+  console_notices,     // Notice from a node to consoles (wire 2).
+  revocations,         // Records of kind revocation: which sessions of a person are void.
 };
 
 enum class State { unknown, known, allowed, retired };

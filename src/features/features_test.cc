@@ -34,6 +34,16 @@ TEST(Features, AFeatureIsAllowedFromItsLevelOn) {
   }
 }
 
+TEST(Features, WhatRelease020BringsIsOffUntilTheSiteIsAtLevel2) {
+  for (const Feature it :
+       {Feature::endpoint_notes, Feature::console_notices, Feature::revocations}) {
+    EXPECT_FALSE(allowed({1}, it)) << feature_name(it);
+    EXPECT_TRUE(allowed({2}, it)) << feature_name(it);
+  }
+  EXPECT_EQ(state({1}, "endpoint_notes"), State::known);
+  EXPECT_EQ(state({2}, "console_notices"), State::allowed);
+}
+
 TEST(Features, AFeatureOfALaterReleaseIsUnknown) {
   EXPECT_EQ(state(kLevelKnown, "from_the_future"), State::unknown);
   EXPECT_FALSE(find_feature("from_the_future").has_value());

@@ -133,6 +133,12 @@ relay::OrdersInfo LiveNode::orders() const {
   return orders;
 }
 
+std::optional<relay::NoticeInfo> LiveNode::notice() const {
+  auto text = parts_.view.console_notice();
+  if (!text) return std::nullopt;
+  return relay::NoticeInfo{.text = std::move(*text)};
+}
+
 void LiveNode::journal(const relay::SessionEvent& event) {
   store::JournalEntry entry;
   entry.who = event.person.empty() ? "node" : event.person;

@@ -53,6 +53,7 @@ class LiveNode : public relay::Services, public api::LiveService {
   [[nodiscard]] std::optional<std::string> ended(const SessionId& session) const override;
   void request_end(const SessionId& session, std::string reason) override;
   [[nodiscard]] relay::OrdersInfo orders() const override;
+  [[nodiscard]] std::optional<relay::NoticeInfo> notice() const override;
   void journal(const relay::SessionEvent& event) override;
   void agent_presence(const relay::AgentInfo& agent, bool online) override;
   void open_refused(const SessionId& session, const Error& why) override;

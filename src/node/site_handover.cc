@@ -187,6 +187,7 @@ net::Task<> SiteProcess::retire(std::string why) {
 net::Task<> SiteProcess::follow_log() {
   Result<store::HeadWatch> watch = store::HeadWatch::open(paths_.log());
   if (!watch) co_return give_up("The log cannot be watched: " + watch.error().text());
+  std::string said = view_.console_notice().value_or("");
   for (;;) {
     const Result<std::vector<EndedSession>> ended = view_.follow(*log_, net::wall_now());
     if (!ended) {
@@ -203,6 +204,10 @@ net::Task<> SiteProcess::follow_log() {
       const Result<void> certificate = follow_certificate();
       if (!certificate) log_error("site.bad_certificate", {{"why", certificate.error().text()}});
       if (!writes_.serving() && log_writer_ != nullptr) log_writer_->verify_ahead();
+      // The banner was changed, or the level that lets it out was raised.
+      std::string notice = view_.console_notice().value_or("");
+      if (notice != said) relay_->broadcast_notice();
+      said = std::move(notice);
     }
     // A hint may be lost with the process that gives it, so look now and then in any case.
     co_await net::wait_readable(watch->fd(), net::now() + 1s);

@@ -19,6 +19,7 @@
 #include "net/fd.h"
 #include "net/io_threads.h"
 #include "node/rehearsal.h"
+#include "node/release_info.h"
 #include "node/sandbox.h"
 #include "node/site_process.h"
 
@@ -114,6 +115,10 @@ int serve_under_base() {
 int site_main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "--version") {
     std::printf("everspan-site %s\n", std::string(program_version()).c_str());
+    return 0;
+  }
+  if (argc == 2 && std::string_view(argv[1]) == "--release-info") {
+    std::printf("%s\n", std::string(release_info_json()).c_str());
     return 0;
   }
   if (argc == 3 && std::string_view(argv[1]) == "--self-test") return self_test(argv[2]);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "access/core/grant.h"
+#include "features/features.h"
 #include "proto/level.pb.h"
 #include "proto/records.pb.h"
 
@@ -12,7 +13,8 @@ namespace everspan::node {
 namespace {
 
 constexpr std::size_t kEntriesAtOnce = 512;
-constexpr std::string_view kKinds[] = {"site", "endpoint", "session", "feature_level"};
+constexpr std::string_view kKinds[] = {"site", "endpoint", "session", "feature_level", "setting"};
+constexpr std::string_view kBanner = "site.banner";
 
 }  // namespace
 
@@ -30,6 +32,7 @@ Result<void> SiteView::load(store::LogReader& log, WallTime now) {
   site_ = std::move(fresh.site_);
   grant_key_id_ = std::move(fresh.grant_key_id_);
   feature_level_ = fresh.feature_level_;
+  banner_ = std::move(fresh.banner_);
   endpoints_ = std::move(fresh.endpoints_);
   ended_ = std::move(fresh.ended_);
   applied_ = *head;
@@ -109,6 +112,11 @@ Result<void> SiteView::put(std::string_view kind, std::string_view key, std::str
     pb::FeatureLevelRecord level;
     if (!level.ParseFromString(text)) return bad();
     feature_level_ = std::max(feature_level_, level.level());
+  } else if (kind == "setting") {
+    if (key != kBanner) return {};
+    pb::SettingValue banner;
+    if (!banner.ParseFromString(text)) return bad();
+    banner_ = banner.text();
   } else if (kind == "endpoint") {
     pb::Endpoint endpoint;
     if (!endpoint.ParseFromString(text)) return bad();
@@ -130,6 +138,7 @@ Result<void> SiteView::put(std::string_view kind, std::string_view key, std::str
 }
 
 void SiteView::erase(std::string_view kind, std::string_view key) {
+  if (kind == "setting" && key == kBanner) banner_.clear();
   if (kind != "endpoint") return;
   const Result<EndpointId> id = EndpointId::from_hex(key);
   if (id && endpoints_.erase(*id) > 0) removed_.push_back(*id);
@@ -154,6 +163,12 @@ SiteView::SiteFacts SiteView::site() const {
 std::uint32_t SiteView::feature_level() const {
   const std::shared_lock lock(mutex_);
   return feature_level_;
+}
+
+std::optional<std::string> SiteView::console_notice() const {
+  const std::shared_lock lock(mutex_);
+  if (!features::allowed({feature_level_}, features::Feature::console_notices)) return std::nullopt;
+  return banner_;
 }
 
 std::optional<std::string> SiteView::grant_key(std::string_view key_id) const {

@@ -49,6 +49,8 @@ class SiteView {
   [[nodiscard]] Revision applied() const;
   [[nodiscard]] SiteFacts site() const;
   [[nodiscard]] std::uint32_t feature_level() const;
+  // The setting site.banner; nullopt while the feature level does not allow to send it.
+  [[nodiscard]] std::optional<std::string> console_notice() const;
   [[nodiscard]] std::optional<std::string> grant_key(std::string_view key_id) const;
   [[nodiscard]] std::optional<std::string> endpoint_key(const EndpointId& id) const;
   [[nodiscard]] std::optional<std::string> endpoint_name(const EndpointId& id) const;
@@ -77,6 +79,7 @@ class SiteView {
   SiteFacts site_;
   std::string grant_key_id_;
   std::uint32_t feature_level_ = 1;
+  std::string banner_;
   std::unordered_map<EndpointId, EndpointFacts> endpoints_;
   std::unordered_map<SessionId, EndedFacts> ended_;
   std::vector<EndpointId> removed_;

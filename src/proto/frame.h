@@ -32,7 +32,8 @@ inline constexpr std::size_t kFrameBytesMax = kDataHeaderBytes + kPayloadBytesMa
 inline constexpr std::size_t kHelloBytesMax = 16 * 1024;  // before authentication (CONTRACT)
 
 inline constexpr std::uint32_t kWireMin = 1;
-inline constexpr std::uint32_t kWireMax = 1;
+inline constexpr std::uint32_t kWireMax = 2;     // 2: Notice.
+inline constexpr std::uint32_t kWireNotice = 2;  // From here on an end knows Notice.
 inline constexpr std::string_view kAlpn = "everspan/1";
 inline constexpr std::string_view kExporterLabel = "EXPORTER-everspan-attach";
 

@@ -198,6 +198,10 @@ void Relay::close_endpoint(const EndpointId& endpoint, const std::string& code) 
     state_->post(*shard, [endpoint, code](Shard& s) { s.close_endpoint(endpoint, code); });
 }
 
+void Relay::broadcast_notice() {
+  for (const auto& shard : state_->shards) state_->post(*shard, [](Shard& s) { s.send_notice(); });
+}
+
 std::size_t Relay::session_count() const {
   std::size_t count = 0;
   for (const auto& shard : state_->shards) count += shard->session_count();

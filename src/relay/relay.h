@@ -124,6 +124,9 @@ class Relay {
   // The endpoint was removed: its standing link is closed.
   void close_endpoint(const EndpointId& endpoint, const std::string& code);
 
+  // Services::notice() has changed: consoles that are attached here are told (wire 2 and later).
+  void broadcast_notice();
+
   void snapshot(std::function<void(RelaySnapshot)> done);  // `done` on an io thread.
   [[nodiscard]] std::size_t session_count() const;
   [[nodiscard]] std::size_t agent_count() const;

@@ -328,6 +328,48 @@ TEST_F(RelayTest, a_link_of_a_protocol_to_come_is_told_which_release_is_missing)
   EXPECT_EQ(link.hello_reply.hello_reply().refuse().code(), "wire_range");
 }
 
+TEST_F(RelayTest, a_console_that_knows_notices_is_told_at_its_attach_and_when_they_change) {
+  site.say(NoticeInfo{.text = "Back at 5"});
+  const auto session = random_id<SessionId>();
+  auto link = raw();
+  ASSERT_TRUE(link.open(pb::Hello::KIND_LEG, wire::kWireNotice));
+  EXPECT_EQ(link.hello_reply.hello_reply().wire(), wire::kWireNotice);
+  EXPECT_TRUE(link.ask(attach_bytes(session, 1, link.exporter())).has_attached());
+  EXPECT_EQ(link.next().notice().text(), "Back at 5");
+  site.say(NoticeInfo{.text = "Back at 6", .level = "warning"});
+  old_one->relay->broadcast_notice();
+  const auto changed = link.next();
+  EXPECT_EQ(changed.notice().text(), "Back at 6");
+  EXPECT_EQ(changed.notice().level(), "warning");
+  site.say(NoticeInfo{});
+  old_one->relay->broadcast_notice();
+  const auto taken_back = link.next();
+  EXPECT_TRUE(taken_back.has_notice());
+  EXPECT_EQ(taken_back.notice().text(), "");
+}
+
+TEST_F(RelayTest, nobody_hears_notices_while_the_site_may_not_send_them) {
+  const auto session = random_id<SessionId>();
+  auto link = raw();
+  ASSERT_TRUE(link.open(pb::Hello::KIND_LEG, wire::kWireNotice));
+  EXPECT_TRUE(link.ask(attach_bytes(session, 1, link.exporter())).has_attached());
+  old_one->relay->broadcast_notice();
+  old_one->relay->end_session(session, site.bury(session));
+  EXPECT_TRUE(link.next().has_ended());
+}
+
+TEST_F(RelayTest, a_console_of_release_0_1_0_is_spoken_to_as_before) {
+  site.say(NoticeInfo{.text = "Back at 5"});
+  const auto session = random_id<SessionId>();
+  auto link = raw();
+  ASSERT_TRUE(link.open(pb::Hello::KIND_LEG, 1));
+  EXPECT_EQ(link.hello_reply.hello_reply().wire(), 1U);
+  EXPECT_TRUE(link.ask(attach_bytes(session, 1, link.exporter())).has_attached());
+  old_one->relay->broadcast_notice();
+  old_one->relay->end_session(session, site.bury(session));
+  EXPECT_TRUE(link.next().has_ended());
+}
+
 TEST_F(RelayTest, an_agents_standing_link_brings_it_sessions_also_from_the_other_process) {
   auto agent_link = raw();
   ASSERT_TRUE(agent_link.open(pb::Hello::KIND_AGENT));

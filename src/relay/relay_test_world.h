@@ -60,6 +60,7 @@ class TestSite final : public Services {
   SiteId site;
   EndpointId endpoint;
   OrdersInfo current_orders;
+  std::optional<NoticeInfo> current_notice;
   mutable std::mutex mutex;
   std::map<SessionId, std::string> tombstones;
   std::vector<SessionEvent> events;
@@ -90,6 +91,14 @@ class TestSite final : public Services {
   [[nodiscard]] OrdersInfo orders() const override {
     const std::lock_guard lock(mutex);
     return current_orders;
+  }
+  [[nodiscard]] std::optional<NoticeInfo> notice() const override {
+    const std::lock_guard lock(mutex);
+    return current_notice;
+  }
+  void say(std::optional<NoticeInfo> notice) {
+    const std::lock_guard lock(mutex);
+    current_notice = std::move(notice);
   }
   void journal(const SessionEvent& event) override {
     const std::lock_guard lock(mutex);

@@ -27,6 +27,13 @@ struct OrdersInfo {
   std::uint32_t heartbeat_ms = 5000;
 };
 
+// Words for the people at consoles; an empty text takes back what was said before.
+struct NoticeInfo {
+  std::string text;
+  std::string level = "info";
+  bool operator==(const NoticeInfo&) const = default;
+};
+
 struct AgentInfo {
   EndpointId endpoint;
   std::string name;
@@ -66,6 +73,8 @@ class Services {
   virtual void request_end(const SessionId& session, std::string reason) = 0;
 
   [[nodiscard]] virtual OrdersInfo orders() const = 0;
+  // What consoles are to be told at their attach; nullopt: the site's feature level forbids to.
+  [[nodiscard]] virtual std::optional<NoticeInfo> notice() const { return std::nullopt; }
   virtual void journal(const SessionEvent& event) = 0;
   virtual void agent_presence(const AgentInfo& agent, bool online) = 0;
   // The agent said no to open_session.

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "common/crypto.h"
+#include "common/utf8.h"
 #include "proto/records.pb.h"
+#include "site/feature_level.h"
 #include "site/records.h"
 
 namespace everspan::site {
@@ -42,6 +44,7 @@ Result<EndpointRecord> record_of(const store::Record& record) {
                         .public_key = stored->public_key(),
                         .platform = stored->platform(),
                         .release = stored->release(),
+                        .note = stored->note(),
                         .enrolled_at = {stored->enrolled_at_ms()},
                         .revision = record.revision};
 }
@@ -202,6 +205,47 @@ net::Task<Result<Enrolled>> Endpoints::enrol(Enrolment asked) {
   }
   co_return fail("conflict", "Others kept using this enrolment token", "Nothing was changed",
                  "Try again");
+}
+
+Result<void> check_note(std::string_view note) {
+  std::size_t count = 0;
+  for (std::string_view rest = note; !rest.empty(); ++count) {
+    const auto character = take_character(rest);
+    if (!character || !is_plain(*character))
+      return fail("bad_value", "A note is one line of printable text", "Nothing was changed");
+  }
+  if (count > kNoteCharactersMax)
+    return fail("bad_value",
+                "A note has at most " + std::to_string(kNoteCharactersMax) + " characters",
+                "Nothing was changed");
+  return {};
+}
+
+net::Task<Result<store::Outcome>> Endpoints::set_note(std::string name, std::string note,
+                                                      WriteOptions options) {
+  if (auto good = check_note(note); !good) co_return fail(good);
+  if (auto may = check_feature(site_.log, features::Feature::endpoint_notes, "Notes of endpoints");
+      !may)
+    co_return fail(may);
+  const auto endpoint = find(name);
+  if (!endpoint) co_return fail(endpoint);
+  if (!*endpoint) co_return fail("not_found", "There is no endpoint " + printable(name, 80));
+  const std::string key = (*endpoint)->id.hex();
+  auto edit =
+      store::edit_message<pb::Endpoint>([note](pb::Endpoint& record) { record.set_note(note); });
+  auto outcome = co_await update_record(site_.log, site_.writer, std::string(kKindEndpoint), key,
+                                        std::move(edit), true, options);
+  if (!outcome || !outcome->repeated) co_return outcome;
+  // The key of the request was used before: for this very note, or for another one?
+  const auto first = site_.log.entries(Revision{outcome->revision.value - 1}, 1);
+  if (!first || first->entries.empty()) co_return outcome;  // Compacted: nothing to compare with.
+  for (const store::Operation& operation : first->entries.front().operations) {
+    if (operation.kind != kKindEndpoint || operation.key != key) continue;
+    const auto written = parse_record<pb::Endpoint>(kKindEndpoint, operation.bytes);
+    if (written && written->note() == note) co_return outcome;
+  }
+  co_return fail("conflict", "This Idempotency-Key was used for another request",
+                 "Nothing was changed", "Use a new key for a new request");
 }
 
 net::Task<Result<store::Outcome>> Endpoints::remove(std::string name, WriteOptions options) {

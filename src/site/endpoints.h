@@ -16,6 +16,7 @@ namespace everspan::site {
 
 inline constexpr std::uint32_t kEnrolUsesMax = 100'000;
 inline constexpr std::int64_t kEnrolSecondsMax = 90LL * 86'400;
+inline constexpr std::size_t kNoteCharactersMax = 1000;
 
 struct EndpointRecord {
   EndpointId id;
@@ -23,6 +24,7 @@ struct EndpointRecord {
   std::string public_key;  // 32 bytes, Ed25519.
   std::string platform;
   std::string release;
+  std::string note;  // Of people; empty: none.
   WallTime enrolled_at;
   Revision revision;
 };
@@ -53,6 +55,9 @@ struct Enrolled {
   store::Outcome outcome;
 };
 
+// UTF-8 without control characters, at most kNoteCharactersMax. Code: bad_value.
+[[nodiscard]] Result<void> check_note(std::string_view note);
+
 class Endpoints {
  public:
   explicit Endpoints(Context& context) : site_(context) {}
@@ -63,6 +68,10 @@ class Endpoints {
   // The same request gives the same token again.
   [[nodiscard]] net::Task<Result<MadeEnrolToken>> make_token(NewEnrolToken wanted,
                                                              WriteOptions options);
+  // Free text for people; empty takes it away. Codes: feature_not_yet (the site's level is below
+  // Feature::endpoint_notes), bad_value, not_found, conflict.
+  [[nodiscard]] net::Task<Result<store::Outcome>> set_note(std::string name, std::string note,
+                                                           WriteOptions options);
   // Codes: bad_token (unknown, used up, expired, for another site or name), bad_name, bad_request,
   // conflict (name or key is enrolled already).
   [[nodiscard]] net::Task<Result<Enrolled>> enrol(Enrolment asked);

@@ -10,12 +10,16 @@
 namespace everspan::site {
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 1;
+// 2: endpoint_note. 3: sessions_by_end. 4: sessions.revision.
+constexpr std::int64_t kSchemaVersion = 4;
 
 const char* const kTables[] = {
     "CREATE TABLE endpoints (id TEXT PRIMARY KEY, name TEXT NOT NULL, platform TEXT NOT NULL, "
     "release TEXT NOT NULL, enrolled_at_ms INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX endpoints_by_name ON endpoints (name COLLATE NOCASE)",
+    // `folded`: with ASCII letters in lower case, for searching.
+    "CREATE TABLE endpoint_note (id TEXT PRIMARY KEY, note TEXT NOT NULL, folded TEXT NOT NULL) "
+    "WITHOUT ROWID",
     "CREATE TABLE accounts (key TEXT PRIMARY KEY, area INTEGER NOT NULL, name TEXT NOT NULL, "
     "disabled INTEGER NOT NULL, created_at_ms INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE tokens (key TEXT PRIMARY KEY, account_key TEXT NOT NULL, "
@@ -63,9 +67,13 @@ std::string hex(const std::string& raw) {
 Result<void> put_endpoint(store::Database& db, const store::Record& record) {
   const auto endpoint = parse_record<pb::Endpoint>(kKindEndpoint, record.bytes);
   if (!endpoint) return fail(endpoint);
-  return db.run("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?, ?, ?)", record.key,
-                endpoint->name(), endpoint->platform(), endpoint->release(),
-                std::int64_t{endpoint->enrolled_at_ms()});
+  auto put = db.run("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?, ?, ?)", record.key,
+                    endpoint->name(), endpoint->platform(), endpoint->release(),
+                    std::int64_t{endpoint->enrolled_at_ms()});
+  if (!put) return put;
+  if (endpoint->note().empty()) return db.run("DELETE FROM endpoint_note WHERE id = ?", record.key);
+  return db.run("INSERT OR REPLACE INTO endpoint_note VALUES (?, ?, ?)", record.key,
+                endpoint->note(), lower_case(endpoint->note()));
 }
 
 Result<void> put_account(store::Database& db, const store::Record& record) {
@@ -165,6 +173,9 @@ Result<void> SiteProjection::erase(store::Database& db, std::string_view kind,
                                    std::string_view key) {
   const auto* found = std::ranges::find(kKinds, kind, &TableOfKind::kind);
   if (found == kKinds.end() || found->erase.empty()) return {};
+  if (kind == kKindEndpoint) {
+    if (auto gone = db.run("DELETE FROM endpoint_note WHERE id = ?", key); !gone) return gone;
+  }
   return db.run(found->erase, key);
 }
 
@@ -181,7 +192,7 @@ Result<Revision> Catalog::refresh() {
   return model_->catch_up(log_);
 }
 
-Result<std::vector<EndpointRow>> Catalog::endpoints() {
+Result<std::vector<EndpointRow>> Catalog::endpoints(const std::string& note_word) {
   std::vector<EndpointRow> rows;
   const auto take = [&rows](const store::Statement& row) -> Result<void> {
     const auto id = EndpointId::from_hex(row.bytes(0));
@@ -190,15 +201,18 @@ Result<std::vector<EndpointRow>> Catalog::endpoints() {
                     .name = std::string(row.bytes(1)),
                     .platform = std::string(row.bytes(2)),
                     .release = std::string(row.bytes(3)),
+                    .note = std::string(row.bytes(5)),
                     .enrolled_at = {row.integer(4)}});
     return {};
   };
-  auto read = model_->read([&take](store::Database& db) {
+  const std::string word = lower_case(note_word);
+  auto read = model_->read([&](store::Database& db) {
     return each_row(
         db,
-        "SELECT id, name, platform, release, enrolled_at_ms FROM endpoints "
-        "ORDER BY name COLLATE NOCASE, id",
-        [](store::Statement&) {}, take);
+        "SELECT e.id, e.name, e.platform, e.release, e.enrolled_at_ms, coalesce(n.note, '') "
+        "FROM endpoints e LEFT JOIN endpoint_note n ON n.id = e.id "
+        "WHERE ?1 = '' OR instr(n.folded, ?1) > 0 ORDER BY e.name COLLATE NOCASE, e.id",
+        [&word](store::Statement& s) { s.bind(1, word); }, take);
   });
   if (!read) return fail(read);
   return rows;

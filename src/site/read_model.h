@@ -1,5 +1,6 @@
-// The schema of release 0.1.0: endpoints, accounts, sessions and tokens as tables, for lists and
-// look-ups by other than the key. Built from the log by a learner before a release serves.
+// The schema of release 0.2.0: endpoints with their notes, accounts, sessions and tokens as tables,
+// for lists and look-ups by other than the key. Built from the log by a learner before a release
+// serves.
 //
 // Single records are read from the log itself; lists come from here, after refresh().
 #pragma once
@@ -33,6 +34,7 @@ struct EndpointRow {
   std::string name;
   std::string platform;
   std::string release;
+  std::string note;
   WallTime enrolled_at;
 };
 struct SessionRow {
@@ -61,8 +63,8 @@ class Catalog {
   [[nodiscard]] Result<Revision> refresh();
   [[nodiscard]] Revision applied() const { return model_->applied(); }
 
-  // In order of name.
-  [[nodiscard]] Result<std::vector<EndpointRow>> endpoints();
+  // In order of name. `note_word`: only those whose note contains it, ASCII letters of either case.
+  [[nodiscard]] Result<std::vector<EndpointRow>> endpoints(const std::string& note_word = {});
   // Newest first. `live_only`: without the ended ones.
   [[nodiscard]] Result<std::vector<SessionRow>> sessions(bool live_only, std::size_t limit);
   [[nodiscard]] Result<std::optional<SessionRow>> session(const SessionId& id);

@@ -78,7 +78,8 @@ constexpr std::array kKnown{
           .number_default = 900,
           .least = access::kSessionTtlSecondsMin,
           .most = access::kSessionTtlSecondsMax},
-    Known{.key = "site.banner", .description = "Shown to people who log in"},
+    Known{.key = "site.banner",
+          .description = "Shown to people at their consoles (from feature level 2 on)"},
 };
 constexpr Known kNote{.key = kNotePrefix, .description = "A note for administrators"};
 

@@ -60,6 +60,7 @@ constexpr std::array kCodes{
     StatusOfCode{"conflict", 409},
     StatusOfCode{"not_primary", 409},
     StatusOfCode{"refused", 409},
+    StatusOfCode{"feature_not_yet", 409},
     StatusOfCode{"endpoint_offline", 409},
     StatusOfCode{"busy", 409},
     StatusOfCode{"no_source", 409},

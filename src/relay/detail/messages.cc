@@ -21,6 +21,13 @@ std::string refuse_frame(const Error& why, std::uint32_t retry_after_ms) {
   return control_frame(message);
 }
 
+std::string notice_frame(const NoticeInfo& notice) {
+  pb::LinkMessage message;
+  message.mutable_notice()->set_text(notice.text);
+  message.mutable_notice()->set_level(notice.level);
+  return control_frame(message);
+}
+
 namespace {
 
 void write_candidate(const OrdersInfo& orders, std::size_t i, pb::Candidate& out) {

@@ -16,6 +16,7 @@ namespace everspan::relay {
 
 [[nodiscard]] std::string control_frame(const pb::LinkMessage& message);
 [[nodiscard]] std::string refuse_frame(const Error& why, std::uint32_t retry_after_ms = 0);
+[[nodiscard]] std::string notice_frame(const NoticeInfo& notice);
 void write_refuse(const Error& why, std::uint32_t retry_after_ms, pb::Refuse& out);
 void write_orders(const OrdersInfo& orders, pb::Orders& out);
 void write_candidates(const OrdersInfo& orders, pb::Migrate& out);

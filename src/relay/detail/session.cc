@@ -432,6 +432,11 @@ bool Session::migrate(LegId leg_id, std::string_view frame, Instant now) {
   return true;
 }
 
+void Session::send_notice(std::string_view frame) {
+  auto* leg = find(core_.leg(Side::console));
+  if (leg != nullptr && leg->origin.wire >= wire::kWireNotice) leg->send(frame);
+}
+
 void Session::send_orders(std::string_view frame) {
   for (const auto side : {Side::console, Side::agent})
     if (auto* leg = find(core_.leg(side))) leg->send(frame);

@@ -31,6 +31,7 @@ class Leg final : public WatchedLink {
     std::uint64_t generation = 0;
     AttachReason reason = AttachReason::first;
     std::string release;
+    std::uint32_t wire = wire::kWireMin;
     bool grant_in_time = true;
   };
   Leg(Session& session, LegId id, Origin origin, net::Executor executor,
@@ -65,6 +66,7 @@ class Session {
   // Migrate to this leg; false: it is not there or moves already.
   bool migrate(LegId leg, std::string_view frame, Instant now);
   void send_orders(std::string_view frame);
+  void send_notice(std::string_view frame);  // To the console, if it is here and knows notices.
   void tick(Instant now, Duration heartbeat, unsigned silent_max);
   void check_queries(Instant now);
 

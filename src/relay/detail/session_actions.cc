@@ -45,6 +45,10 @@ void Session::run(const Accept& action) {
         add(mark.channel(), mark.durable());
   }
   leg->send(control_frame(message));
+  if (action.side == Side::console && leg->origin.wire >= wire::kWireNotice) {
+    const auto notice = shard_.services.notice();
+    if (notice && !notice->text.empty()) leg->send(notice_frame(*notice));
+  }
   leg->start();
   const bool moved = leg->origin.reason == AttachReason::planned;
   journal(moved ? SessionEventKind::moved : SessionEventKind::attached, *leg);

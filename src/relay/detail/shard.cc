@@ -100,6 +100,13 @@ void Shard::forget_later(const SessionId& id) {
   });
 }
 
+void Shard::send_notice() {
+  const auto notice = services.notice();
+  if (!notice) return;
+  const auto frame = notice_frame(*notice);
+  for (const auto& [id, session] : sessions_) session->send_notice(frame);
+}
+
 void Shard::session_closed_leg(bool moved) {
   if (!moving_) return;
   ++(moved ? moving_->moved : moving_->lost);

@@ -37,7 +37,8 @@ struct Opened {
   std::string early;
   std::string exporter;
   std::string release;
-  pb::LinkMessage message;  // Attach or AgentRegister
+  std::uint32_t wire = wire::kWireMin;  // What is spoken on it.
+  pb::LinkMessage message;              // Attach or AgentRegister
 };
 
 // Said nothing useful: gets a Refuse and goes.
@@ -82,6 +83,7 @@ class Shard {
   void end_session(const SessionId& id, const std::string& signed_tombstone, bool from_peer);
   void forget_later(const SessionId& id);
   void session_closed_leg(bool moved);
+  void send_notice();  // To all consoles here.
   [[nodiscard]] LegId next_leg_id() { return ++last_id_; }
   [[nodiscard]] OrdersInfo orders() const { return services.orders(); }
 

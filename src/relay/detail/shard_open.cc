@@ -78,9 +78,9 @@ net::Task<void> Shard::open(std::unique_ptr<net::Transport> transport, std::stri
   const auto node_links = relay->node_link_taker();
   const auto fits = check_hello(hello, node_links != nullptr);
   const auto& greeting = hello.hello();
-  const std::uint32_t spoken =
+  opened.wire =
       wire::common_version(greeting.wire_min(), greeting.wire_max()).value_or(wire::kWireMax);
-  auto reply = hello_reply(services, spoken, fits ? nullptr : &fits.error());
+  auto reply = hello_reply(services, opened.wire, fits ? nullptr : &fits.error());
   const auto replied = co_await net::write_all(link, std::move(reply), deadline);
   if (!replied || !fits) co_return;
   opened.release = printable(hello.hello().release(), 40);
@@ -194,6 +194,7 @@ void Shard::attach(Opened opened) {
   origin.side = side;
   origin.generation = request.generation();
   origin.release = opened.release;
+  origin.wire = opened.wire;
   if (request.reason() == pb::Attach::REASON_PLANNED) origin.reason = AttachReason::planned;
   if (request.reason() == pb::Attach::REASON_LOST) origin.reason = AttachReason::lost;
 

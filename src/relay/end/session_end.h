@@ -72,12 +72,15 @@ struct LegUp {
   DialReason reason = DialReason::first;
 };
 struct LegDown {};
+struct NodeNotice {
+  std::string text;  // From outside: not made harmless here.
+};
 struct Ended {
   std::string code;  // ended, ttl, superseded, bad_peer, or the code of a final refusal
   std::string message;
 };
 using Action = std::variant<Dial, SendFrames, CloseLeg, Readable, Writable, ControlMessage,
-                            ChannelGone, LegUp, LegDown, Ended>;
+                            ChannelGone, LegUp, LegDown, NodeNotice, Ended>;
 
 inline constexpr std::size_t kControlMessageBytesMax = 16 * 1024;
 inline constexpr std::size_t kControlBacklogBytesMax = 64 * 1024;  // Then nothing more is taken in.

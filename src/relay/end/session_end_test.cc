@@ -43,6 +43,8 @@ class SessionEndTest : public testing::Test {
         log_.push_back("close " + std::to_string(close->leg));
       } else if (auto* ended = std::get_if<Ended>(&action)) {
         log_.push_back("ended " + ended->code);
+      } else if (auto* notice = std::get_if<NodeNotice>(&action)) {
+        log_.push_back("notice " + notice->text);
       } else if (auto* gone = std::get_if<ChannelGone>(&action)) {
         log_.push_back("gone " + std::to_string(gone->channel) + gone->code);
       }
@@ -365,6 +367,16 @@ TEST_F(SessionEndTest, RetryLaterIsRetriedLater) {
   pass(200ms);
   EXPECT_EQ(dials_.size(), 2U);
   EXPECT_EQ(dials_[1].reason, DialReason::lost);  // The first may have been taken.
+}
+
+TEST_F(SessionEndTest, ANoticeOfTheNodeIsHandedOnAndChangesNothing) {
+  up();
+  log_.clear();
+  pb::LinkMessage message;
+  message.mutable_notice()->set_text("Back at 5");
+  node_says(1, message);
+  EXPECT_EQ(log_, std::vector<std::string>{"notice Back at 5"});
+  EXPECT_TRUE(end_.connected());
 }
 
 TEST_F(SessionEndTest, ATombstoneOfAnotherSessionOrAWrongKeyEndsNothing) {

@@ -82,6 +82,8 @@ void SessionEnd::on_control_frame(std::uint64_t leg, std::string_view bytes, Ins
     on_refused(leg, message, now);
   } else if (message.has_ended()) {
     on_tombstone(message);
+  } else if (message.has_notice()) {
+    actions_.emplace_back(NodeNotice{message.notice().text()});
   } else if (!is_current) {
     // A draining leg has no news of its own; this may have been under way when its end moved.
     if (message.has_peer_attached() && message.peer_attached().lost() && connected())

@@ -155,6 +155,8 @@ void EndDriver::perform(Action& action) {
     application_.on_leg(true);
   } else if (std::holds_alternative<LegDown>(action)) {
     application_.on_leg(false);
+  } else if (auto* notice = std::get_if<NodeNotice>(&action)) {
+    application_.on_notice(notice->text);
   } else if (auto* ended = std::get_if<Ended>(&action)) {
     application_.on_ended(ended->code, ended->message);
   }

@@ -34,6 +34,7 @@ class EndDriver {
     virtual void on_channel_gone(std::uint32_t channel, const std::string& code,
                                  const std::string& message) = 0;
     virtual void on_leg(bool up) = 0;
+    virtual void on_notice(const std::string& /*text*/) {}  // Foreign text, for a person.
     virtual void on_ended(const std::string& code, const std::string& message) = 0;
   };
 
