@@ -179,7 +179,7 @@ class Machine {
       if (is_from(seen)) return went_back(seen);
     } else if (is_to(seen)) {
       return park("unexpected_release", "The new release became active outside of the plan");
-    } else if (needs_candidate() && seen.candidate_digest != s_.plan.to.digest) {
+    } else if (needs_candidate(step()) && seen.candidate_digest != s_.plan.to.digest) {
       return candidate_lost();
     }
     if (step().state == StepState::intent) return repeat_step();
@@ -466,12 +466,6 @@ class Machine {
   }
   [[nodiscard]] bool past_switch() const {
     return s_.cursor > index_of(s_.plan, StepKind::switch_over);
-  }
-  // At a step that works with a candidate that was seen ready.
-  [[nodiscard]] bool needs_candidate() const {
-    const StepKind kind = step().kind;
-    return kind == StepKind::probe ||
-           (kind == StepKind::switch_over && step().state == StepState::waiting);
   }
   [[nodiscard]] bool awaits_start_of_pin() const {
     return step().kind == StepKind::pin && step().state == StepState::waiting;

@@ -169,6 +169,11 @@ std::uint32_t index_of(const Plan& plan, StepKind kind) {
   return static_cast<std::uint32_t>(at - plan.steps.begin());
 }
 
+bool needs_candidate(const Step& step) {
+  return step.kind == StepKind::probe ||
+         (step.kind == StepKind::switch_over && step.state == StepState::waiting);
+}
+
 bool candidate_begun(const PlanState::Stored& stored) {
   const std::uint32_t at = index_of(stored.plan, StepKind::candidate);
   return stored.cursor >= at && at < stored.plan.steps.size() && stored.plan.steps[at].attempt > 0;

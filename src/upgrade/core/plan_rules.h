@@ -19,6 +19,8 @@ namespace everspan::upgrade {
 
 // The place of the plan's step of this kind; past the end: it has none.
 [[nodiscard]] std::uint32_t index_of(const Plan& plan, StepKind kind);
+// A step that works with a candidate that was seen ready.
+[[nodiscard]] bool needs_candidate(const Step& step);
 // The new release was started, so there is one to be stopped.
 [[nodiscard]] bool candidate_begun(const PlanState::Stored& stored);
 
