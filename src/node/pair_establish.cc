@@ -32,9 +32,15 @@ std::string short_id(const NodeId& node) {
   return node.hex().substr(0, 8);
 }
 
-// What both must agree on, seen from the one that would be the primary.
-void compare(const pb::NodeGreeting& primary, const pb::NodeGreeting& backup,
+// What both must agree on, seen from the one that would be the primary. `level`: the site's.
+void compare(const pb::NodeGreeting& primary, const pb::NodeGreeting& backup, std::uint32_t level,
              std::vector<Check>& checks) {
+  if (backup.level_max() < level)
+    checks.push_back(bad("release", "this site is at feature level " + std::to_string(level) +
+                                        ", and release " + printable(backup.release(), 40) +
+                                        " of the other node knows " +
+                                        std::to_string(backup.level_max()) +
+                                        " at most: install this node's release there first"));
   const bool levels =
       backup.level_min() <= primary.level_max() && primary.level_min() <= backup.level_max();
   checks.push_back(levels
@@ -246,7 +252,7 @@ net::Task<Result<api::EstablishReport>> FailoverNode::meet(api::EstablishRequest
     meeting->close();
     co_return fail(checked);
   }
-  compare(ask.greeting(), answer.greeting(), report.checks);
+  compare(ask.greeting(), answer.greeting(), pair.feature_level(), report.checks);
   read_checks(answer, report.checks);
   const bool fine = std::ranges::all_of(report.checks, &Check::ok);
   report.would = "Node " + short_id(meeting->node) + " becomes the backup of this one and copies " +

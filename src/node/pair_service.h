@@ -91,6 +91,7 @@ class PairService : public site::Writer,
   void journal(std::string who, std::string what, std::string detail);
   [[nodiscard]] failover::Role role() const { return role_; }
   [[nodiscard]] bool serves() const;  // The site's writes are run here.
+  [[nodiscard]] std::uint32_t feature_level() const { return parts_.local.feature_level(); }
   [[nodiscard]] std::optional<NodeId> peer() const;
   [[nodiscard]] std::optional<net::Address> peer_address() const;
   [[nodiscard]] std::vector<NodeId> in_sync() const;

@@ -14,11 +14,14 @@ class PairTest(SiteTest):
     within = True  # What is tested is this tree, but for upgrades.
     seconds = 120  # Two appliances, beside other tests.
 
-    def setUp(self):
+    def start_alone(self):
         self.stage = make_stage(sessions=self.sessions, within=self.within, kind=self.kind)
         self.addCleanup(self.clean)
         self.stage.start_depot()
         self.stage.start_site()
+
+    def setUp(self):
+        self.start_alone()
         self.stage.start_pair()
         if self.agents:
             self.stage.start_agents()
