@@ -154,6 +154,10 @@ Error explain(CURLcode code, const Exchange& exchange, const std::string& url, c
   }
   long verified = 0;  // An X509_V_ERR_ of OpenSSL; libcurl's own code is not always as clear.
   curl_easy_getinfo(exchange.handle, CURLINFO_SSL_VERIFYRESULT, &verified);
+  long broke = 0;  // A node that dies in the handshake has shown no certificate to judge.
+  curl_easy_getinfo(exchange.handle, CURLINFO_OS_ERRNO, &broke);
+  if (code == CURLE_SSL_CONNECT_ERROR && (broke == ECONNRESET || broke == EPIPE))
+    return {"unreachable", where + " cannot be reached: " + why, {}, {}};
   if (code == CURLE_SSL_CONNECT_ERROR && verified != 0) code = CURLE_PEER_FAILED_VERIFICATION;
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:

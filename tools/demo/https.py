@@ -92,6 +92,14 @@ class Site:
         for client in self.clients:
             client.token = self.clients[0].token
 
+    @property
+    def token(self):
+        return self.clients[0].token
+
+    def close(self):
+        for client in self.clients:
+            client.close()
+
     def other(self):
         self.clients.append(self.clients.pop(0))
 
