@@ -47,7 +47,7 @@ class Partition(PairTest):
         report = check_evidence.check_writes(folder, None, False, problems)
         self.assertEqual((problems, report["lost"], report["duplicated"], report["shared_revisions"]), ([], 0, 0, 0))
         lines = [line for line in check_evidence.read_lines(f"{folder}/writer.jsonl", problems) if line["t_ack"]]
-        self.assertGreater(len(lines), 20)
+        self.assertGreater(len(lines), 5)  # Most of the time somebody waits.
         for before, after in zip(lines, lines[1:]):  # One writer at a time: each answer is newer than the one before.
             self.assertLess((before["epoch"], before["revision"]), (after["epoch"], after["revision"]))
         stores = [len(line["stores"]) for line in lines]
